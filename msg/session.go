@@ -1,0 +1,43 @@
+package msg
+
+import "time"
+
+// SessionParams describes the session a connection wants.
+type SessionParams struct {
+	Namespace string
+	Protocol  string // family: ViaMQTT, ViaWAMP, ViaJSON
+	// ClientID is the session's name, unique in the namespace and bound to the
+	// user; a second connection takes it over. "" = the session is the
+	// connection's own and nobody can take it over.
+	ClientID   string
+	CleanStart bool
+	Expiry     time.Duration // how long the session outlives its connection; 0 = not at all
+	Window     int           // most unacknowledged deliveries, 1 to 65,535; 0 = 1,024
+	Will       *Will         // nil = none
+	// ParkWhenFull: while the store is full, publishes wait (and the peer is not
+	// read) instead of being refused, for protocols without a negative ack.
+	ParkWhenFull bool
+}
+
+// Will is published when its session's connection ends without a proper
+// goodbye.
+type Will struct {
+	Message *Message
+	Delay   time.Duration // from the end of the connection
+}
+
+// AttachResult tells what the session is.
+type AttachResult struct {
+	Present bool   // an existing session was resumed
+	Epoch   string // names the log that offsets belong to
+	Head    Offset // last stored offset at the time of attaching
+}
+
+// CloseHow says how a session's connection ended.
+type CloseHow uint8
+
+const (
+	CloseLost    CloseHow = iota // no goodbye: the will is due
+	CloseGoodbye                 // proper goodbye: the will is discarded
+	CloseDrain                   // the broker goes down: no will is published
+)
