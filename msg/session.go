@@ -10,6 +10,7 @@ type SessionParams struct {
 	// user; a second connection takes it over. "" = the session is the
 	// connection's own and nobody can take it over.
 	ClientID   string
+	ID         uint64 // session id to use (1 to 2^53), unique in the broker; 0 = one is chosen
 	CleanStart bool
 	Expiry     time.Duration // how long the session outlives its connection; 0 = not at all
 	Window     int           // most unacknowledged deliveries, 1 to 65,535; 0 = 1,024
