@@ -1,0 +1,208 @@
+package config
+
+import (
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+)
+
+// key is one row of the table.
+type key struct {
+	path     string
+	flag     string // "" = settable by --set only
+	fallback string // the default, as one would write it in YAML
+	example  string // what the commented example shows instead of an uninstructive default
+	doc      string
+	val      value
+}
+
+// env names the key's environment variable.
+func (k *key) env() string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(k.path, ".", "_"))
+}
+
+const envPrefix = "PARLEY_"
+
+// Section is the comment above a group of keys with the same first word.
+type section struct{ name, doc string }
+
+func sections() []section {
+	return []section{
+		{"tls", "TLS of the public listener (wss). The files are read again when they change."},
+		{"mqtt", "MQTT, and its plain listener."},
+		{"gateway", "The public listener: negotiation and limits."},
+		{"auth", "Who peers are and what they may do."},
+		{"store", "The durable log."},
+		{"limits", "What one session or namespace may hold."},
+		{"admin", "The listener for operators."},
+		{"drain", "How the broker goes down after SIGTERM."},
+		{"will", "Wills of MQTT clients."},
+		{"log", "What is written to standard error."},
+	}
+}
+
+// Protocols lists the subprotocols that the broker speaks; others can be aliased
+// to them.
+func Protocols() []string {
+	return []string{"mqtt", "mqttv3.1", "wamp.2.json", "wamp.2.msgpack", "wamp.2.cbor", "json", "centrifuge-json"}
+}
+
+func isProtocol(s string) bool { return slices.Contains(Protocols(), s) }
+
+// isToken accepts the tokens of RFC 9110 section 5.6.2, which subprotocol names are.
+func isToken(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c <= ' ' || c >= 0x7f || strings.IndexByte(`()<>@,;:\"/[]?={}`, c) >= 0 {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 64
+}
+
+// isOrigin accepts host patterns as the Origin check takes them.
+func isOrigin(s string) bool {
+	return s != "" && !strings.ContainsAny(s, " ,") && !strings.HasSuffix(s, "/")
+}
+
+func notEmpty(s string) bool { return s != "" }
+
+// table binds every key to its field in c.
+func table(c *Config) []key {
+	return slices.Concat(topKeys(c), mqttKeys(c), gatewayKeys(c), authKeys(c), storeKeys(c), operatorKeys(c))
+}
+
+func topKeys(c *Config) []key {
+	return []key{
+		{"listen", "listen", "127.0.0.1:8080", "",
+			"Where WebSocket clients of all protocols connect, and where the page is.\nAn address that others can reach needs auth.file, or allow_anonymous written out.",
+			address(&c.Listen, "0.0.0.0", false)},
+		{"mqtt_listen", "mqtt-listen", `""`, "127.0.0.1:1883",
+			"Where devices without WebSocket connect: MQTT over TCP, or TLS with mqtt.tls.",
+			address(&c.MQTTListen, "0.0.0.0", true)},
+		{"admin_listen", "admin-listen", `""`, "127.0.0.1:8081",
+			"Where operators find /metrics, /api/status and /debug/pprof. :8081 without a\nhost means loopback. On any other address it needs auth.file (and then a user\nwith the role admin.role), or admin.allow_anonymous written out.",
+			address(&c.AdminListen, "127.0.0.1", true)},
+		{"data", "data", "./data", "", "The directory of the store. It is created.",
+			word(&c.Data, "a directory", notEmpty)},
+		{"allow_anonymous", "allow-anonymous", "false", "true",
+			"Whether clients may connect without proving who they are. Not written it is\ntrue without auth.file and false with it. On an address that others can reach\nit counts only when written.",
+			boolean(&c.AllowAnonymous)},
+		{"namespaces", "", "[{name: default, realms: [realm1]}]", "",
+			"The topic spaces, each with its own log. realms are further WAMP realms that\nlead to it; hosts and paths lead clients of all protocols to it.",
+			namespaces(&c.Namespaces)},
+		{"default_namespace", "", "default", "", "The namespace of clients that nothing else leads to one.",
+			word(&c.DefaultNamespace, "the name of one of the namespaces", isName)},
+		{"playground", "playground", "true", "", "Whether / serves the page for trying things out.",
+			boolean(&c.Playground)},
+		{"tls.cert", "tls-cert", `""`, "/etc/parley/cert.pem", "Certificate chain (PEM).",
+			word(&c.TLS.Cert, "a file", nil)},
+		{"tls.key", "tls-key", `""`, "/etc/parley/key.pem", "Private key (PEM).",
+			word(&c.TLS.Key, "a file", nil)},
+	}
+}
+
+func mqttKeys(c *Config) []key {
+	return []key{
+		{"mqtt.tls.cert", "", `""`, "/etc/parley/cert.pem", "Certificate chain (PEM) of mqtt_listen.",
+			word(&c.MQTT.TLS.Cert, "a file", nil)},
+		{"mqtt.tls.key", "", `""`, "/etc/parley/key.pem", "Private key (PEM) of mqtt_listen.",
+			word(&c.MQTT.TLS.Key, "a file", nil)},
+		{"mqtt.receive_maximum", "", "1024", "", "How many unacknowledged QoS 1 publishes a client may have (MQTT 5 section 3.2.2.3.3).",
+			number(&c.MQTT.ReceiveMaximum, 1, 65535)},
+		{"mqtt.max_packet", "", "1MiB", "", "The largest MQTT packet taken (MQTT 5 section 3.2.2.3.6).",
+			size(&c.MQTT.MaxPacket, 1<<10, 256<<20)},
+		{"mqtt.keep_alive", "", "0s", "5m", "The longest keep-alive a client may choose; 0s: any (MQTT 5 section 3.2.2.3.14).",
+			duration(&c.MQTT.KeepAlive, 0, 65535*time.Second)},
+		{"mqtt.ack_refused", "", "false", "", "Whether a publish of an MQTT 3.1.1 client that the policy refuses is acknowledged\nand discarded; otherwise it ends the connection (3.1.1 has no negative answer).",
+			boolean(&c.MQTT.AckRefused)},
+	}
+}
+
+func gatewayKeys(c *Config) []key {
+	g := &c.Gateway
+	return []key{
+		{"gateway.default_protocol", "", "json", "",
+			"What clients speak that offer no subprotocol; none: they are refused.",
+			choice(&g.DefaultProtocol, append(Protocols(), "none")...)},
+		{"gateway.aliases", "", "{}", "{mqtt5: mqtt, my-app: json}", "Further subprotocol names, and what they mean.",
+			&dict{&g.Aliases, "a subprotocol name", isToken, "one of " + strings.Join(Protocols(), ", "), isProtocol}},
+		{"gateway.paths", "", "[/, /mqtt, /ws, /wamp, /json, /connection/websocket]", "", "Where upgrades to WebSocket are accepted. The paths of namespaces are added.",
+			&words{&g.Paths, pathRule, isPath}},
+		{"gateway.origins", "", "[]", "[app.example.com, '*.example.org']", "Hosts whose pages may connect, besides the broker's own. * stands for any characters.",
+			&words{&g.Origins, "a host such as app.example.com or *.example.com", isOrigin}},
+		{"gateway.compression", "", "false", "", "Offer permessage-deflate (without context takeover) to WAMP and JSON clients.",
+			boolean(&g.Compression)},
+		{"gateway.limits.connections", "", "50000", "", "Most connections at a time, over all listeners.",
+			number(&g.Connections, 1, 10_000_000)},
+		{"gateway.limits.per_address", "", "0", "200", "Most connections of one address; 0: not limited (behind a proxy all come from one).",
+			number(&g.PerAddress, 0, 10_000_000)},
+		{"gateway.limits.rate", "", "0", "50", "New connections a second of one address; 0: not limited.",
+			decimal(&g.Rate, 0, 1_000_000)},
+		{"gateway.limits.header", "", "16KiB", "", "Most bytes of an HTTP request's header.",
+			size(&g.HeaderBytes, 1<<10, 1<<20)},
+		{"gateway.limits.message", "", "1MiB", "", "The largest WebSocket message taken, decompressed.",
+			size(&g.MessageBytes, 1<<10, 256<<20)},
+		{"gateway.limits.queue", "", "1MiB", "", "Bytes queued for a client that reads slowly, before deliveries wait in the log.",
+			size(&g.QueueBytes, 4<<10, 256<<20)},
+		{"gateway.timeouts.header", "", "5s", "", "From connecting to the end of the HTTP request's header.",
+			duration(&g.HeaderTime, 100*time.Millisecond, time.Minute)},
+		{"gateway.timeouts.handshake", "", "10s", "", "From connecting to a complete CONNECT, HELLO or connect.",
+			duration(&g.HandshakeTime, 100*time.Millisecond, 5*time.Minute)},
+		{"gateway.timeouts.message", "", "30s", "", "From a message's first byte to its last.",
+			duration(&g.MessageTime, 100*time.Millisecond, 10*time.Minute)},
+		{"gateway.timeouts.write", "", "10s", "", "For a client to take anything at all of what is written to it.",
+			duration(&g.WriteTime, 100*time.Millisecond, 10*time.Minute)},
+		{"gateway.timeouts.ping", "", "25s", "", "Between pings to WAMP and JSON clients; twice this without a sign of life closes. 0s: off.",
+			duration(&g.PingInterval, 0, time.Hour)},
+	}
+}
+
+func authKeys(c *Config) []key {
+	return []key{
+		{"auth.file", "auth-file", `""`, "/etc/parley/users", "Users and tokens, written by broker passwd and broker token create. SIGHUP reads it again.",
+			word(&c.Auth.File, "a file", nil)},
+		{"auth.rules", "", "[]", "[{allow: [publish, subscribe], topics: [sensors/#], roles: [device]}, {deny: [subscribe], topics: [secret/#]}]",
+			"Who may do what. A rule applies to all topics, users, roles and namespaces it does\nnot restrict; a denial outweighs any permission. A procedure a.b is the topic a/b.",
+			rules(&c.Auth.Rules)},
+		{"auth.default", "", "allow", "deny", "What happens to what no rule names.",
+			mapped(&c.Auth.Default, []string{"allow", "deny"}, []bool{true, false})},
+	}
+}
+
+func storeKeys(c *Config) []key {
+	return []key{
+		{"store.max_bytes", "", "0", "10GiB", "How large the store may grow; 0: as large as the disk.",
+			size(&c.Store.MaxBytes, 0, 1<<50)},
+		{"store.topics", "", "[]", "[{filter: telemetry/#, store: none}, {filter: audit/#, store: all}]",
+			"What is stored, the first filter that matches decides: acknowledged (as without a\nrule: what is published with QoS 1, acknowledged or retained), all, or none.",
+			storeTopics(&c.Store.Topics)},
+		{"limits.subscriptions", "", "1000", "", "Filters of one session.",
+			number(&c.Limits.Subscriptions, 1, 1_000_000)},
+		{"limits.retained", "", "1000000", "", "Topics of one namespace with a retained value.",
+			number(&c.Limits.Retained, 0, 100_000_000)},
+		{"will.restart_grace", "", "30s", "", "How long after a restart the wills of clients that were connected before it wait for them.",
+			duration(&c.WillRestartGrace, 0, 24*time.Hour)},
+	}
+}
+
+func operatorKeys(c *Config) []key {
+	return []key{
+		{"admin.tls.cert", "", `""`, "/etc/parley/cert.pem", "Certificate chain (PEM) of admin_listen.",
+			word(&c.Admin.TLS.Cert, "a file", nil)},
+		{"admin.tls.key", "", `""`, "/etc/parley/key.pem", "Private key (PEM) of admin_listen.",
+			word(&c.Admin.TLS.Key, "a file", nil)},
+		{"admin.allow_anonymous", "", "false", "", "Let anybody who can reach admin_listen read it, even if it is not loopback.",
+			boolean(&c.Admin.AllowAnonymous)},
+		{"admin.role", "", "admin", "", "The role that a user needs for an admin_listen that is not loopback.",
+			word(&c.Admin.Role, nameRule, isName)},
+		{"drain.spread", "", "5s", "", "The time over which clients are told to go, so that they do not all come back at once.",
+			duration(&c.Drain.Spread, 0, 10*time.Minute)},
+		{"drain.grace", "", "10s", "", "How long to wait for what is still open after that.",
+			duration(&c.Drain.Grace, 0, 10*time.Minute)},
+		{"log.level", "log-level", "info", "", "The least important lines that are written.",
+			mapped(&c.Log.Level, []string{"debug", "info", "warn", "error"}, []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError})},
+		{"log.format", "log-format", "text", "", "For people (text) or for machines (json).",
+			choice(&c.Log.Format, "text", "json")},
+	}
+}
