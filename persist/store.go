@@ -115,3 +115,21 @@ type Store interface {
 	// Close waits for the commit under way and closes. Later calls get ErrClosed.
 	Close() error
 }
+
+// Defaults of Limits.
+const (
+	DefaultReadMessages = 256
+	DefaultReadBytes    = 256 << 10
+)
+
+// WithDefaults replaces what is zero or negative; implementations of Store
+// apply it first.
+func (l Limits) WithDefaults() Limits {
+	if l.Messages <= 0 {
+		l.Messages = DefaultReadMessages
+	}
+	if l.Bytes <= 0 {
+		l.Bytes = DefaultReadBytes
+	}
+	return l
+}
