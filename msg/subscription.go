@@ -30,7 +30,7 @@ type SubscribeResult struct {
 // it, or a notice (then Message is nil).
 type Delivery struct {
 	Message     *Message
-	Matches     []*Subscription // shared, not to be changed; never empty for a message
+	Matches     []*Subscription // never empty for a message; the slice is valid until the next call of Next
 	QoS         QoS             // min(message's, highest of Matches)
 	Retained    bool            // comes from the retained values, not from the stream
 	Redelivered bool

@@ -56,7 +56,8 @@ type Session interface {
 	// if there is none now (a Wake will follow when there is), the window is
 	// full, or the log has to be read first.
 	Next(d *msg.Delivery) bool
-	// Ack acknowledges a delivery with QoS > 0, in any order. Lazy, no callback.
+	// Ack acknowledges a delivery with QoS > 0, in any order. Lazy, no callback
+	// and no Wake: when the window was full, call Next again afterwards.
 	Ack(ref uint64)
 
 	// SetWill replaces (nil: removes) the will; done after that is durable.

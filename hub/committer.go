@@ -1,0 +1,323 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"sync"
+	"time"
+
+	"parley/msg"
+	"parley/persist"
+)
+
+// A batch holds at most so much; whoever waits longer comes into the next one.
+// 4,096 messages of 256 bytes commit in about 8 ms.
+const (
+	batchOps   = 4096
+	batchBytes = 8 << 20
+)
+
+// retryFull is how long publishes that wait for a full store stay parked before
+// the next try.
+const retryFull = time.Second
+
+// checkpointEvery bounds how much log a start has to replay.
+const checkpointEvery = time.Second
+
+// op is one thing that goes through the committer, in its session's order.
+type op struct {
+	s       *Session   // nil: the broker itself (wills)
+	ns      *namespace // set with m or control
+	m       *msg.Message
+	stored  bool
+	size    int
+	control *persist.Control
+	err     error // refused before it came here
+	done    func(msg.Offset, error)
+}
+
+// committer gathers what waits from all publishers into one commit after the
+// other, without a timer. One goroutine.
+type committer struct {
+	hub *Hub
+
+	mu     sync.Mutex
+	queue  []op
+	spare  []op
+	signal chan struct{}
+
+	// owned by the goroutine in run
+	stalled  []op // of sessions that wait for a full store, in order
+	retry    <-chan time.Time
+	batch    persist.Batch
+	emitting []op // committed ops; from emitted on their messages are not emitted yet
+	emitted  int
+	woken    []*Session
+}
+
+func newCommitter(h *Hub) *committer {
+	return &committer{hub: h, signal: make(chan struct{}, 1)}
+}
+
+// submit queues an op; it never blocks.
+func (c *committer) submit(o op) {
+	c.mu.Lock()
+	c.queue = append(c.queue, o)
+	first := len(c.queue) == 1
+	c.mu.Unlock()
+	if first {
+		select {
+		case c.signal <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (c *committer) run(ctx context.Context) {
+	tick := time.NewTicker(checkpointEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.signal:
+			// Publishers that are about to submit come into this commit: with
+			// one yield 66 to 85 % of those waiting share an fsync.
+			runtime.Gosched()
+			c.work()
+		case <-c.retry:
+			c.retryStalled()
+		case <-tick.C:
+			c.checkpoint(false)
+		}
+	}
+}
+
+// drain commits what is left and writes the last checkpoint. Nothing is
+// submitted any more by then, but for what ended sessions leave.
+func (c *committer) drain() {
+	c.work()
+	c.retryStalled()
+	c.checkpoint(true)
+}
+
+// work commits until nothing waits.
+func (c *committer) work() {
+	for {
+		c.mu.Lock()
+		ops := c.queue
+		c.queue = c.spare[:0]
+		c.spare = nil
+		c.mu.Unlock()
+		if len(ops) == 0 {
+			return
+		}
+		c.commitAll(ops)
+		clear(ops)
+		c.mu.Lock()
+		if cap(ops) <= 4*batchOps {
+			c.spare = ops
+		}
+		c.mu.Unlock()
+	}
+}
+
+// commitAll commits ops in batches, keeping back those of stalled sessions.
+func (c *committer) commitAll(ops []op) {
+	for len(ops) > 0 {
+		n, bytes := 0, 0
+		for n < len(ops) && n < batchOps && bytes < batchBytes {
+			bytes += ops[n].size
+			n++
+		}
+		c.commit(c.holdBack(ops[:n]))
+		ops = ops[n:]
+	}
+}
+
+// holdBack moves the ops of stalled sessions behind those already waiting.
+func (c *committer) holdBack(ops []op) []op {
+	if len(c.stalled) == 0 {
+		return ops
+	}
+	kept := ops[:0]
+	for _, o := range ops {
+		if o.s != nil && o.s.stalled {
+			c.stalled = append(c.stalled, o)
+		} else {
+			kept = append(kept, o)
+		}
+	}
+	return kept
+}
+
+func (c *committer) commit(ops []op) {
+	c.batch.Appends, c.batch.Controls = c.batch.Appends[:0], c.batch.Controls[:0]
+	for i := range ops {
+		o := &ops[i]
+		if o.err != nil {
+			continue
+		}
+		if o.stored {
+			c.batch.Appends = append(c.batch.Appends, persist.Append{Namespace: o.ns.name, Message: o.m})
+		}
+		if o.control != nil {
+			c.batch.Controls = append(c.batch.Controls, *o.control)
+		}
+	}
+	if len(c.batch.Appends) == 0 && len(c.batch.Controls) == 0 {
+		c.finish(ops, nil)
+		c.emitTransients()
+		return
+	}
+	begin := time.Now()
+	c.hub.store.Commit(&c.batch, func(err error) {
+		if err == nil {
+			c.hub.met.CommitSeconds.Observe(time.Since(begin).Seconds())
+			c.hub.met.Commits.Inc()
+			c.hub.met.Stored.Add(float64(len(c.batch.Appends)))
+			c.noteControls()
+		}
+		c.finish(ops, err)
+	})
+	c.emitTransients()
+	clear(c.batch.Appends)
+	clear(c.batch.Controls)
+}
+
+// finish runs the callbacks of a batch in order and wakes each session once.
+func (c *committer) finish(ops []op, err error) {
+	failure := c.classify(err)
+	for i := range ops {
+		o := &ops[i]
+		if failure != nil && c.mustWait(o, failure) {
+			c.stall(*o)
+			continue
+		}
+		if failure != nil && o.err == nil && (o.stored || o.control != nil) {
+			o.err = failure
+		}
+		if o.done != nil {
+			c.call(o)
+		}
+		if o.err != nil || o.m == nil {
+			c.settle(o)
+			continue
+		}
+		c.emitting = append(c.emitting, *o)
+	}
+	for i, s := range c.woken {
+		s.marked = false
+		s.peer.Wake()
+		c.woken[i] = nil
+	}
+	c.woken = c.woken[:0]
+}
+
+// mustWait tells whether an op stays parked: it needs the store, which is full,
+// and its session waits rather than being refused; or it comes behind such a one.
+func (c *committer) mustWait(o *op, failure error) bool {
+	if o.s == nil || !errors.Is(failure, msg.ErrStoreFull) {
+		return false
+	}
+	return o.s.stalled || o.s.params.ParkWhenFull && o.stored && o.err == nil
+}
+
+// call runs an op's callback and notes its session for one wake-up.
+func (c *committer) call(o *op) {
+	offset := msg.Offset(0)
+	if o.err == nil && o.stored {
+		offset = o.m.Offset
+	}
+	o.done(offset, o.err)
+	if o.s != nil && !o.s.marked {
+		o.s.marked = true
+		c.woken = append(c.woken, o.s)
+	}
+}
+
+// settle ends an op that emits nothing.
+func (c *committer) settle(o *op) {
+	if o.s == nil {
+		return
+	}
+	if o.m != nil {
+		c.hub.release(o.s, o.size)
+	}
+	o.s.submitted.Add(-1)
+}
+
+// classify maps the store's errors to what peers see.
+func (c *committer) classify(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, persist.ErrFull):
+		c.hub.met.CommitFailed.WithLabelValues("full").Inc()
+		c.hub.log.Warn("the store is full; publishes are refused or wait", "error", err)
+		return msg.ErrStoreFull
+	default:
+		c.hub.met.CommitFailed.WithLabelValues("failed").Inc()
+		c.hub.fail(err)
+		return msg.ErrUnavailable
+	}
+}
+
+// follow emits what was committed, in log order; the transient messages of our
+// own publishers go out right behind the stored one they follow.
+func (c *committer) follow(appends []persist.Append) {
+	for _, a := range appends {
+		c.emitTransients()
+		if c.emitted < len(c.emitting) && c.emitting[c.emitted].m == a.Message {
+			c.emitNext()
+		} else if ns := c.hub.spaces[a.Namespace]; ns != nil { // committed by another node
+			ns.emit(a.Message, nil, a.Message.Size())
+		}
+	}
+}
+
+// emitTransients emits the transient ops up to the next stored one.
+func (c *committer) emitTransients() {
+	for c.emitted < len(c.emitting) && !c.emitting[c.emitted].stored {
+		c.emitNext()
+	}
+	if c.emitted == len(c.emitting) {
+		clear(c.emitting)
+		c.emitting, c.emitted = c.emitting[:0], 0
+	}
+}
+
+func (c *committer) emitNext() {
+	o := &c.emitting[c.emitted]
+	c.emitted++
+	o.ns.emit(o.m, o.s, o.size)
+	if o.s != nil {
+		o.s.submitted.Add(-1)
+	}
+}
+
+// stall parks an op until the store has room; its session is not read further.
+func (c *committer) stall(o op) {
+	o.s.stalled = true
+	o.s.waitsForRoom.Store(true)
+	c.stalled = append(c.stalled, o)
+	if c.retry == nil {
+		c.retry = time.After(retryFull)
+	}
+}
+
+// retryStalled tries the parked ops again, in order.
+func (c *committer) retryStalled() {
+	ops := c.stalled
+	c.stalled, c.retry = nil, nil
+	for i := range ops {
+		ops[i].s.stalled = false
+	}
+	c.commitAll(ops)
+	for i := range ops {
+		if s := ops[i].s; s != nil && !s.stalled && s.waitsForRoom.CompareAndSwap(true, false) {
+			s.peer.Wake()
+		}
+	}
+}

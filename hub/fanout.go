@@ -1,0 +1,185 @@
+package hub
+
+import (
+	"context"
+	"sync"
+)
+
+// cachedMatches bounds the topics whose matches a shard remembers.
+const cachedMatches = 4096
+
+// shard is one fan-out goroutine with the sessions that belong to it.
+type shard struct {
+	hub *Hub
+	id  int
+
+	mu     sync.Mutex
+	inbox  []*entry
+	spare  []*entry
+	signal chan struct{}
+
+	idx sync.Mutex // guards spaces; each index has its own lock
+	ix  map[*namespace]*index
+
+	// owned by the goroutine in run
+	cache   map[cacheKey]*hits
+	scratch []*registration
+	touched []*Session
+}
+
+type cacheKey struct {
+	ns    *namespace
+	topic string
+}
+
+// hits is who wants a topic, valid for one version of the index.
+type hits struct {
+	version  uint64
+	sessions []hit
+	groups   []*group
+}
+
+// hit is one session with those of its filters that match. Immutable.
+type hit struct {
+	s    *Session
+	regs []*registration
+}
+
+func newShard(h *Hub, id int) *shard {
+	return &shard{
+		hub: h, id: id, signal: make(chan struct{}, 1), ix: map[*namespace]*index{}, cache: map[cacheKey]*hits{},
+	}
+}
+
+// index returns the shard's index of a namespace.
+func (s *shard) index(ns *namespace) *index {
+	s.idx.Lock()
+	defer s.idx.Unlock()
+	x := s.ix[ns]
+	if x == nil {
+		x = &index{}
+		s.ix[ns] = x
+	}
+	return x
+}
+
+// put queues an entry; ns.mu of its namespace is held, so entries of one
+// namespace are queued in order.
+func (s *shard) put(e *entry) {
+	s.mu.Lock()
+	s.inbox = append(s.inbox, e)
+	first := len(s.inbox) == 1
+	s.mu.Unlock()
+	if first {
+		select {
+		case s.signal <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (s *shard) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			s.work() // what was committed before the end still reaches the queues
+			return
+		case <-s.signal:
+			s.work()
+		}
+	}
+}
+
+// work handles everything in the inbox and wakes each touched session once per
+// round.
+func (s *shard) work() {
+	for {
+		s.mu.Lock()
+		entries := s.inbox
+		s.inbox = s.spare[:0]
+		s.spare = nil
+		s.mu.Unlock()
+		if len(entries) == 0 {
+			return
+		}
+		for _, e := range entries {
+			s.deliver(e)
+		}
+		for i, sess := range s.touched {
+			sess.touched = false
+			sess.peer.Wake()
+			s.touched[i] = nil
+		}
+		s.touched = s.touched[:0]
+		clear(entries)
+		s.mu.Lock()
+		if cap(entries) <= 1<<16 {
+			s.spare = entries
+		}
+		s.mu.Unlock()
+	}
+}
+
+// deliver queues one entry for every session of this shard that wants it.
+func (s *shard) deliver(e *entry) {
+	m := e.m.Load() // not evicted before all shards have handled it
+	h := s.match(e.ns, m.Topic)
+	for i := range h.sessions {
+		hit := &h.sessions[i]
+		if hit.s.push(e, m, hit.regs) && !hit.s.touched {
+			hit.s.touched = true
+			s.touched = append(s.touched, hit.s)
+		}
+	}
+	for _, g := range h.groups {
+		g.push(e, m)
+	}
+	if e.waiting.Add(-1) == 0 && e.from != nil {
+		s.hub.release(e.from, e.size)
+	}
+}
+
+// match finds who wants a topic, once per topic and version of the index.
+func (s *shard) match(ns *namespace, topic string) *hits {
+	x := s.index(ns)
+	key := cacheKey{ns, topic}
+	x.mu.Lock()
+	version := x.version
+	if h := s.cache[key]; h != nil && h.version == version {
+		x.mu.Unlock()
+		return h
+	}
+	s.scratch = x.match(topic, s.scratch[:0])
+	x.mu.Unlock()
+	h := groupHits(s.scratch)
+	h.version = version
+	if len(s.cache) >= cachedMatches {
+		clear(s.cache)
+	}
+	s.cache[key] = h
+	return h
+}
+
+// groupHits sorts registrations by session: one hit per session.
+func groupHits(regs []*registration) *hits {
+	h := &hits{}
+	all := make([]*registration, 0, len(regs))
+	where := map[*Session]int{}
+	for _, r := range regs {
+		switch {
+		case r.group != nil:
+			h.groups = append(h.groups, r.group)
+		case len(regs) == 1:
+			return &hits{sessions: []hit{{r.s, []*registration{r}}}}
+		default:
+			if i, ok := where[r.s]; ok {
+				h.sessions[i].regs = append(h.sessions[i].regs, r)
+				continue
+			}
+			where[r.s] = len(h.sessions)
+			all = append(all, r)
+			h.sessions = append(h.sessions, hit{r.s, all[len(all)-1 : len(all) : len(all)]})
+		}
+	}
+	return h
+}

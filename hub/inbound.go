@@ -1,0 +1,302 @@
+package hub
+
+import (
+	"parley/msg"
+)
+
+// inbound is what waits to be delivered to one session. Guarded by Session.mu.
+//
+// Order: notices; then the side reader's items (retained values: they are older
+// than anything their subscription is sent afterwards, so the rest waits); then
+// what was read back from the log; then the queue; and when that is empty and the
+// session lags, the next chunk of the log is asked for.
+type inbound struct {
+	notices []msg.Notice
+	side    []sideItem // to be fetched
+	fetched []item     // side items, read
+	backlog []item     // read from the log: older than anything in queue
+	queue   queue
+	lag     lag
+	reading bool // a reader works, or is about to
+
+	unacked map[uint64]struct{} // refs of deliveries with QoS > 0
+	ref     uint64
+	matches []*msg.Subscription // lent to the engine until the next Next
+}
+
+// item is one message for the session with the filters that want it: from the
+// tail (e) or from the log (m).
+type item struct {
+	e        *entry
+	m        *msg.Message
+	regs     []*registration
+	retained bool
+}
+
+func (it *item) message() *msg.Message {
+	if it.m != nil {
+		return it.m
+	}
+	return it.e.m.Load()
+}
+
+// sideItem is a retained value still to be read.
+type sideItem struct {
+	offset msg.Offset
+	regs   []*registration
+}
+
+// lag is the part of the log that matched and did not fit into the queue.
+type lag struct {
+	on       bool
+	from, to msg.Offset // to grows while more matches
+}
+
+// queue is a ring of items.
+type queue struct {
+	ring  []item
+	first int
+	n     int
+}
+
+func (q *queue) push(it item) {
+	if q.n == len(q.ring) {
+		grown := make([]item, max(8, 2*len(q.ring)))
+		for i := range q.n {
+			grown[i] = q.ring[(q.first+i)%len(q.ring)]
+		}
+		q.ring, q.first = grown, 0
+	}
+	q.ring[(q.first+q.n)%len(q.ring)] = it
+	q.n++
+}
+
+func (q *queue) front() *item { return &q.ring[q.first] }
+
+// pop drops the front; an empty big ring is given back, so that an idle session
+// holds little.
+func (q *queue) pop() {
+	q.ring[q.first] = item{}
+	q.first = (q.first + 1) % len(q.ring)
+	q.n--
+	if q.n == 0 && len(q.ring) > 64 {
+		*q = queue{}
+	}
+}
+
+// dropInbound forgets everything but notices. s.mu is held.
+func (s *Session) dropInbound() {
+	if s.in.lag.on {
+		s.endLag()
+	}
+	s.in = inbound{notices: s.in.notices}
+}
+
+// push queues a fanned-out entry and reports whether the session has to be
+// woken for it. The shard calls it, and groups.
+func (s *Session) push(e *entry, m *msg.Message, regs []*registration) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state != sessionLive {
+		return false
+	}
+	regs = s.wanting(e, m, regs)
+	if len(regs) == 0 || !s.mayReceive(m) {
+		return false
+	}
+	in := &s.in
+	switch {
+	case in.lag.on && e.offset != 0:
+		in.lag.to = e.offset
+		return false
+	case in.lag.on:
+		s.hub.drops.lagging.Inc()
+		return false
+	case in.queue.n >= s.hub.lim.QueueMessages && e.offset != 0:
+		s.startLag(e.offset, e.offset)
+		return false
+	case in.queue.n >= s.hub.lim.QueueMessages:
+		s.hub.drops.queueFull.Inc()
+		return false
+	}
+	in.queue.push(item{e: e, regs: regs})
+	return in.queue.n == 1 // else an earlier wake, Room or Ack comes first
+}
+
+// wanting drops the registrations that do not want the message: newer than it,
+// or no-local ones of its own publisher.
+func (s *Session) wanting(e *entry, m *msg.Message, regs []*registration) []*registration {
+	own := m.Origin.Session == s.id
+	all := true
+	for _, r := range regs {
+		if e.seq <= r.from || own && r.sub.Load().NoLocal {
+			all = false
+			break
+		}
+	}
+	if all {
+		return regs
+	}
+	var some []*registration
+	for _, r := range regs {
+		switch {
+		case e.seq <= r.from:
+		case own && r.sub.Load().NoLocal:
+			s.hub.drops.own.Inc()
+		default:
+			some = append(some, r)
+		}
+	}
+	return some
+}
+
+// mayReceive applies the publisher's restrictions.
+func (s *Session) mayReceive(m *msg.Message) bool {
+	if m.NoEcho && m.Origin.Session == s.id {
+		s.hub.drops.own.Inc()
+		return false
+	}
+	if m.Restrict != nil && !m.Restrict.Allows(s.id, s.user.User, s.role) {
+		s.hub.drops.restricted.Inc()
+		return false
+	}
+	return true
+}
+
+func (s *Session) startLag(from, to msg.Offset) {
+	s.in.lag = lag{on: true, from: from, to: to}
+	s.hub.met.Lagging.Inc()
+}
+
+func (s *Session) endLag() {
+	s.in.lag = lag{}
+	s.hub.met.Lagging.Dec()
+}
+
+// Ack: see subproto.Session.
+func (s *Session) Ack(ref uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.in.unacked, ref)
+}
+
+// Next: see subproto.Session.
+func (s *Session) Next(d *msg.Delivery) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	in := &s.in
+	if len(in.notices) > 0 {
+		n := in.notices[0]
+		in.notices = in.notices[1:]
+		*d = msg.Delivery{Notice: &n}
+		return true
+	}
+	for s.state == sessionLive {
+		it, pop := s.peek()
+		if it == nil {
+			return false
+		}
+		m := it.message()
+		if m == nil {
+			s.fallBack()
+			continue
+		}
+		q, ok := s.fit(it, m)
+		if !ok {
+			pop()
+			continue
+		}
+		if q > 0 && len(in.unacked) >= s.params.Window {
+			return false
+		}
+		*d = msg.Delivery{Message: m, Matches: in.matches, QoS: q, Retained: it.retained}
+		if q > 0 {
+			in.ref++
+			d.Ref = in.ref
+			if in.unacked == nil {
+				in.unacked = map[uint64]struct{}{}
+			}
+			in.unacked[d.Ref] = struct{}{}
+		}
+		pop()
+		return true
+	}
+	return false
+}
+
+// peek finds the next item and how to take it off; nil if there is none now.
+func (s *Session) peek() (*item, func()) {
+	in := &s.in
+	switch {
+	case len(in.fetched) > 0:
+		return &in.fetched[0], s.popFetched
+	case len(in.side) > 0:
+		s.askReader()
+	case len(in.backlog) > 0:
+		return &in.backlog[0], s.popBacklog
+	case in.queue.n > 0:
+		return in.queue.front(), in.queue.pop
+	case in.lag.on:
+		s.askReader()
+	}
+	return nil, nil
+}
+
+func (s *Session) popFetched() { popSlice(&s.in.fetched) }
+func (s *Session) popBacklog() { popSlice(&s.in.backlog) }
+
+func popSlice(items *[]item) {
+	(*items)[0] = item{}
+	*items = (*items)[1:]
+	if len(*items) == 0 {
+		*items = nil
+	}
+}
+
+// fit fills in.matches with the filters that are still there, and reports the
+// delivery's QoS; false if the message is not to be delivered any more.
+func (s *Session) fit(it *item, m *msg.Message) (msg.QoS, bool) {
+	in := &s.in
+	in.matches = in.matches[:0]
+	var granted msg.QoS
+	for _, r := range it.regs {
+		if r.gone.Load() {
+			continue
+		}
+		sub := r.sub.Load()
+		granted = max(granted, sub.QoS)
+		in.matches = append(in.matches, sub)
+	}
+	if len(in.matches) == 0 {
+		return 0, false
+	}
+	if m.Expires != 0 && m.Expired(now()) {
+		s.hub.drops.expired.Inc()
+		return 0, false
+	}
+	return min(granted, m.QoS), true
+}
+
+// fallBack turns the queue, whose front the tail has evicted, into a lag: what
+// is stored is read from the log, what is transient is lost and counted.
+func (s *Session) fallBack() {
+	q := &s.in.queue
+	var from, to msg.Offset
+	for ; q.n > 0; q.pop() {
+		switch e := q.front().e; {
+		case e.offset == 0:
+			s.hub.drops.evicted.Inc()
+		case from == 0:
+			from, to = e.offset, e.offset
+		default:
+			to = e.offset
+		}
+	}
+	switch {
+	case from == 0:
+	case s.in.lag.on:
+		s.in.lag.from = from
+	default:
+		s.startLag(from, to)
+	}
+}

@@ -1,0 +1,304 @@
+package hub
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"parley/auth"
+	"parley/msg"
+	"parley/persist"
+)
+
+// controlWill is the Kind of a control record about a will: Key is the
+// session's key, Value the will or nil when it is gone.
+const controlWill = 1
+
+// will is a message that waits for its session to end.
+type will struct {
+	ns    *namespace
+	key   string
+	msg   *msg.Message
+	delay time.Duration
+	user  *auth.Identity
+
+	// guarded by ns.mu
+	owner *Session    // nil: the connection is gone, or of the previous run
+	timer *time.Timer // runs while owner is nil
+}
+
+// willTimers starts the delays of wills that the previous run left.
+type willTimers struct {
+	hub     *Hub
+	mu      sync.Mutex
+	stopped bool
+}
+
+func newWill(s *Session) *will {
+	w := s.params.Will
+	w.Message.Origin = msg.Origin{Session: s.id, User: s.user.User, Role: s.role}
+	return &will{ns: s.ns, msg: w.Message, delay: w.Delay, user: s.user, owner: s}
+}
+
+// willKey names a session across connections, or one that ends with its own.
+func willKey(s *Session) string {
+	if s.params.ClientID != "" {
+		return "c/" + s.params.ClientID
+	}
+	return fmt.Sprintf("s/%d", s.id)
+}
+
+// SetWill: see subproto.Session.
+func (s *Session) SetWill(w *msg.Will, done func(error)) {
+	s.params.Will = w
+	if w == nil {
+		s.ns.dropWill(s)
+		done(nil)
+		return
+	}
+	if err := s.hub.checkPublish(s.ns, s.user, w.Message); err != nil {
+		done(err)
+		return
+	}
+	s.ns.storeWill(newWill(s), s, done)
+}
+
+// storeWill makes w durable, then calls done on the committer.
+func (ns *namespace) storeWill(w *will, s *Session, done func(error)) {
+	w.key = willKey(s)
+	w.msg.Origin.Session = s.id
+	value, err := encodeWill(w)
+	if err != nil {
+		done(err)
+		return
+	}
+	ns.mu.Lock()
+	ns.wills[w.key] = w
+	ns.mu.Unlock()
+	s.submitted.Add(1)
+	ns.hub.com.submit(op{
+		s: s, ns: ns, control: &persist.Control{Namespace: ns.name, Kind: controlWill, Key: w.key, Value: value},
+		done: func(_ msg.Offset, err error) {
+			if err != nil {
+				ns.mu.Lock()
+				if ns.wills[w.key] == w {
+					delete(ns.wills, w.key)
+				}
+				ns.mu.Unlock()
+			}
+			done(err)
+		},
+	})
+}
+
+// dropWill discards the session's will after a proper goodbye.
+func (ns *namespace) dropWill(s *Session) {
+	ns.mu.Lock()
+	w := ns.wills[willKey(s)]
+	if w == nil || w.owner != s {
+		ns.mu.Unlock()
+		return
+	}
+	delete(ns.wills, w.key)
+	ns.mu.Unlock()
+	ns.forgetWill(w.key)
+}
+
+func (ns *namespace) forgetWill(key string) {
+	ns.hub.com.submit(op{ns: ns, control: &persist.Control{Namespace: ns.name, Kind: controlWill, Key: key}})
+}
+
+// finishWill settles the session's will when its connection has ended.
+func (s *Session) finishWill(how msg.CloseHow) {
+	if how == msg.CloseGoodbye {
+		s.ns.dropWill(s)
+		return
+	}
+	ns := s.ns
+	ns.mu.Lock()
+	w := ns.wills[willKey(s)]
+	if w == nil || w.owner != s || how == msg.CloseDrain { // a drain leaves it to the next start
+		ns.mu.Unlock()
+		return
+	}
+	w.owner = nil
+	// It is due when its delay or its session ends, whichever comes first [MQTT-3.1.3-9].
+	wait := min(w.delay, s.params.Expiry)
+	if wait > 0 {
+		w.timer = time.AfterFunc(wait, func() { ns.fireWill(w) })
+	}
+	ns.mu.Unlock()
+	if wait <= 0 {
+		ns.fireWill(w)
+	}
+}
+
+// cancelWill settles a will that waits for the session that s now continues.
+func (ns *namespace) cancelWill(s *Session) {
+	if s.params.ClientID == "" {
+		return
+	}
+	ns.mu.Lock()
+	w := ns.wills[willKey(s)]
+	if w == nil || w.owner != nil || w.timer != nil && !w.timer.Stop() {
+		ns.mu.Unlock()
+		return
+	}
+	if s.params.CleanStart && !w.restored() { // the old session ends here
+		ns.mu.Unlock()
+		ns.fireWill(w)
+		return
+	}
+	delete(ns.wills, w.key)
+	ns.mu.Unlock()
+	ns.forgetWill(w.key)
+}
+
+// restored tells whether the will comes from the previous run, whose clients
+// are given time to come back.
+func (w *will) restored() bool { return w.msg.Origin.Session == 0 }
+
+// fireWill publishes w, if it still waits and its user still may.
+func (ns *namespace) fireWill(w *will) {
+	if !ns.hub.wills.running() { // it stays in the store for the next start
+		return
+	}
+	ns.mu.Lock()
+	due := ns.wills[w.key] == w && w.owner == nil
+	if due {
+		delete(ns.wills, w.key)
+	}
+	ns.mu.Unlock()
+	if !due {
+		return
+	}
+	stored, err := ns.hub.storing(w.msg)
+	if err == nil {
+		err = ns.hub.checkPublish(ns, w.user, w.msg)
+	}
+	if err != nil {
+		ns.hub.log.Info("a will is not published", "namespace", ns.name, "topic", w.msg.Topic, "user", w.user.User, "error", err)
+		ns.forgetWill(w.key)
+		return
+	}
+	ns.hub.com.submit(op{
+		ns: ns, m: w.msg, stored: stored, size: w.msg.Size(),
+		control: &persist.Control{Namespace: ns.name, Kind: controlWill, Key: w.key},
+		done: func(_ msg.Offset, err error) {
+			if err != nil {
+				ns.keepWill(w)
+			}
+		},
+	})
+}
+
+// keepWill takes back a will that could not be stored, for another try.
+func (ns *namespace) keepWill(w *will) {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	if ns.wills[w.key] == nil {
+		ns.wills[w.key] = w
+		w.timer = time.AfterFunc(retryFull, func() { ns.fireWill(w) })
+	}
+}
+
+// start begins the wait for the sessions of the previous run.
+func (t *willTimers) start() {
+	for _, ns := range t.hub.spaces {
+		ns.mu.Lock()
+		for _, w := range ns.wills {
+			if w.owner == nil && w.timer == nil {
+				w.timer = time.AfterFunc(max(w.delay, t.hub.grace), func() { ns.fireWill(w) })
+			}
+		}
+		ns.mu.Unlock()
+	}
+}
+
+func (t *willTimers) stop() {
+	t.mu.Lock()
+	t.stopped = true
+	t.mu.Unlock()
+	for _, ns := range t.hub.spaces {
+		ns.mu.Lock()
+		for _, w := range ns.wills {
+			if w.timer != nil {
+				w.timer.Stop()
+			}
+		}
+		ns.mu.Unlock()
+	}
+}
+
+func (t *willTimers) running() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return !t.stopped
+}
+
+// encodeWill: 8 bytes delay in milliseconds, then the message's record.
+func encodeWill(w *will) ([]byte, error) {
+	b := binary.BigEndian.AppendUint64(nil, uint64(w.delay.Milliseconds()))
+	return persist.AppendRecord(b, w.msg, 0, 0)
+}
+
+func (ns *namespace) decodeWill(key string, b []byte) (*will, error) {
+	if len(b) < 8 {
+		return nil, errors.New("will record too short")
+	}
+	m, err := persist.DecodeRecord(b[8:], 0)
+	if err != nil {
+		return nil, err
+	}
+	user := &auth.Identity{User: m.Origin.User}
+	if m.Origin.Role != "" {
+		user.Roles = []string{m.Origin.Role}
+	}
+	m.Origin.Session = 0
+	return &will{
+		ns: ns, key: key, msg: m, delay: time.Duration(binary.BigEndian.Uint64(b)) * time.Millisecond, user: user,
+	}, nil
+}
+
+const willPrefix = "w/"
+
+func (ns *namespace) loadWill(key string, value []byte) error {
+	if value == nil {
+		delete(ns.wills, key)
+		return nil
+	}
+	w, err := ns.decodeWill(key, value)
+	if err != nil {
+		return fmt.Errorf("will of %q: %w", key, err)
+	}
+	ns.wills[key] = w
+	return nil
+}
+
+func (ns *namespace) loadPut(p persist.Put) error {
+	if topic, ok := strings.CutPrefix(p.Key, retainedPrefix); ok {
+		if len(p.Value) != 8 {
+			return fmt.Errorf("checkpoint of topic %q: %d bytes", topic, len(p.Value))
+		}
+		if ns.retained.set(topic, msg.Offset(binary.BigEndian.Uint64(p.Value))) {
+			ns.hub.met.Retained.Inc()
+		}
+		return nil
+	}
+	if key, ok := strings.CutPrefix(p.Key, willPrefix); ok {
+		return ns.loadWill(key, p.Value)
+	}
+	return fmt.Errorf("checkpoint key %q is unknown", p.Key)
+}
+
+func (ns *namespace) loadControl(c persist.Control) error {
+	ns.control = max(ns.control, c.Seq)
+	if c.Kind != controlWill {
+		return fmt.Errorf("control record %d is of unknown kind %d", c.Seq, c.Kind)
+	}
+	ns.dirty[willPrefix+c.Key] = c.Value
+	return ns.loadWill(c.Key, c.Value)
+}
