@@ -25,6 +25,9 @@ type SessionParams struct {
 type Will struct {
 	Message *Message
 	Delay   time.Duration // from the end of the connection
+	// Lifetime is the message's expiry interval, counted from when it is
+	// published: Message.Expires is 0 until then. 0 = never.
+	Lifetime time.Duration
 }
 
 // AttachResult tells what the session is.

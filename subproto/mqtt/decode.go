@@ -1,0 +1,187 @@
+package mqtt
+
+import (
+	"bytes"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+)
+
+// The functions here first walk a body with a cursor, which proves every length
+// and string and whatever the codec leaves unchecked, and only then give it to
+// the codec. The codec's strings are views of the bytes it is given, so callers
+// give it a copy that nobody changes.
+
+// connectVersion reads protocol name and level. Without them it is not known in
+// which form to answer.
+func connectVersion(body []byte) (byte, error) {
+	c := cursor{b: body}
+	name, version := string(c.text()), c.u8()
+	switch {
+	case c.err != nil:
+		return 0, c.err
+	case name == "MQIsdp" && version == 3, name == "MQTT": // [MQTT-3.1.2-1]
+		return version, nil
+	}
+	return 0, violation("protocol name")
+}
+
+// decodeConnect decodes the body of a CONNECT of level 4 or 5.
+func decodeConnect(body []byte, version byte) (*packets.Packet, error) {
+	if err := checkConnect(body, version); err != nil {
+		return nil, err
+	}
+	pk := &packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Connect, Remaining: len(body)}}
+	if err := pk.ConnectDecode(body); err != nil {
+		return nil, malformed("CONNECT")
+	}
+	return pk, nil
+}
+
+func checkConnect(body []byte, version byte) error {
+	c := cursor{b: body}
+	c.text()
+	c.u8()
+	flags := c.u8()
+	c.u16()
+	will, user, password := flags&0x04 != 0, flags&0x80 != 0, flags&0x40 != 0
+	if version == 5 {
+		c.props()
+	}
+	c.text()
+	if will {
+		if version == 5 {
+			c.props()
+		}
+		c.text()
+		c.binary()
+	}
+	if user {
+		c.text() // [MQTT-3.1.3-11]
+	}
+	if password {
+		c.binary()
+	}
+	switch {
+	case c.err != nil:
+		return c.err
+	case flags&0x01 != 0: // [MQTT-3.1.2-3]
+		return malformed("reserved connect flag")
+	case !will && flags&0x38 != 0: // [MQTT-3.1.2-11], [MQTT-3.1.2-13]
+		return malformed("will QoS or retain without a will")
+	case flags&0x18 == 0x18: // [MQTT-3.1.2-12]
+		return malformed("will QoS 3")
+	case version == 4 && password && !user: // [MQTT-3.1.2-22] of 3.1.1
+		return malformed("password without user name")
+	}
+	return c.end()
+}
+
+// decodeSubscribe decodes SUBSCRIBE.
+func decodeSubscribe(body []byte, version byte) (*packets.Packet, error) {
+	c := cursor{b: body}
+	if err := c.packetID(); err != nil {
+		return nil, err
+	}
+	if version == 5 {
+		c.props()
+	}
+	none := c.left() == 0
+	for c.err == nil && c.left() > 0 {
+		c.text()
+		opts := c.u8()
+		if c.err == nil {
+			c.err = checkSubscribeOptions(opts, version)
+		}
+	}
+	if c.err == nil && none { // [MQTT-3.8.3-2]
+		c.err = violation("no topic filter")
+	}
+	if c.err != nil {
+		return nil, c.err
+	}
+	pk := &packets.Packet{ProtocolVersion: version, FixedHeader: packets.FixedHeader{Type: packets.Subscribe, Remaining: len(body), Qos: 1}}
+	if err := pk.SubscribeDecode(body); err != nil {
+		return nil, malformed("SUBSCRIBE")
+	}
+	return pk, nil
+}
+
+// checkSubscribeOptions: [MQTT-3.8.3-5], and of 3.1.1 [MQTT-3-8.3-4].
+func checkSubscribeOptions(opts, version byte) error {
+	switch {
+	case version == 4 && opts&0xfc != 0, opts&0xc0 != 0:
+		return malformed("reserved subscription options")
+	case opts&0x03 == 3:
+		return malformed("QoS 3")
+	case opts&0x30 == 0x30:
+		return violation("retain handling 3")
+	}
+	return nil
+}
+
+// decodeUnsubscribe decodes UNSUBSCRIBE.
+func decodeUnsubscribe(body []byte, version byte) (*packets.Packet, error) {
+	c := cursor{b: body}
+	if err := c.packetID(); err != nil {
+		return nil, err
+	}
+	if version == 5 {
+		c.props()
+	}
+	none := c.left() == 0
+	for c.err == nil && c.left() > 0 {
+		c.text()
+	}
+	if c.err == nil && none { // [MQTT-3.10.3-2]
+		c.err = violation("no topic filter")
+	}
+	if c.err != nil {
+		return nil, c.err
+	}
+	pk := &packets.Packet{ProtocolVersion: version, FixedHeader: packets.FixedHeader{Type: packets.Unsubscribe, Remaining: len(body), Qos: 1}}
+	if err := pk.UnsubscribeDecode(body); err != nil {
+		return nil, malformed("UNSUBSCRIBE")
+	}
+	return pk, nil
+}
+
+// packetID reads a packet identifier ([MQTT-2.2.1-3]).
+func (c *cursor) packetID() error {
+	if c.u16() == 0 && c.err == nil {
+		c.err = violation("packet identifier 0")
+	}
+	return c.err
+}
+
+// decodeProps decodes a property list, its length included, that cursor.props
+// has proved; nil if there are none. It must be given bytes that are not
+// changed afterwards.
+func decodeProps(kind byte, list []byte) (*packets.Properties, error) {
+	if len(list) < 2 {
+		return nil, nil
+	}
+	p := new(packets.Properties)
+	if _, err := p.Decode(kind, bytes.NewBuffer(list)); err != nil {
+		return nil, malformed("property out of place")
+	}
+	return p, nil
+}
+
+// checkAck walks the body of PUBACK, PUBREC, PUBREL or PUBCOMP and returns its
+// packet identifier and reason code.
+func checkAck(kind byte, body []byte, version byte) (id uint16, code byte, err error) {
+	c := cursor{b: body}
+	id = c.u16()
+	if c.err == nil && id == 0 {
+		c.err = violation("packet identifier 0")
+	}
+	if version == 5 && c.left() > 0 {
+		code = c.u8()
+		if c.left() > 0 {
+			if _, err := decodeProps(kind, c.props()); err != nil {
+				c.err = firstOf(c.err, err)
+			}
+		}
+	}
+	return id, code, c.end()
+}

@@ -1,0 +1,387 @@
+package mqtt
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"parley/msg"
+	"parley/subproto"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+)
+
+// state is how far a connection has come.
+type state uint8
+
+const (
+	stateNew     state = iota // CONNECT is awaited
+	statePending              // CONNECT came: authenticating, then attaching; nothing is read
+	stateOpen                 // CONNACK was sent
+	stateEnded                // the engine has closed
+)
+
+// handler is one connection. An idle one is meant to stay well below 1 KiB:
+// what only busy ones need is made when first needed.
+type handler struct {
+	// fixed after Open
+	e *Engine
+	c subproto.Conn
+
+	// fixed by CONNECT
+	sess        subproto.Session
+	version     byte          // 4 or 5; 0 before CONNECT
+	problemInfo bool          // Request Problem Information is not 0
+	wantOffset  bool          // the parley-offset extension was asked for
+	noExpiry    bool          // CONNECT's Session Expiry Interval was 0 or absent
+	maxOut      int           // the client's Maximum Packet Size; 0 = none
+	keep        time.Duration // silence that ends the connection; 0 = none
+	timer       *time.Timer
+
+	// owned by the calling goroutine
+	state   state
+	reading bool          // what was last asked of Conn.SetReading
+	pull    bool          // the session may have deliveries
+	seen    time.Duration // engine clock of the last input
+	in      []byte        // input not handled yet
+	inOff   int           // … from here on
+	pending *pendingConnect
+	waiting int    // callbacks outstanding that end in events
+	topic   string // of the last publish, if short: most clients repeat it
+
+	// inbound publishes
+	unacked  []inbound // received, PUBACK not sent, in receive order
+	pubDone  func(msg.Offset, error)
+	outcomes subproto.Mailbox[error]
+	spare    []error
+
+	// outbound publishes
+	inflight     map[uint16]uint64 // packet id to delivery reference
+	inflightPeak int               // most it held since it was made
+	lastID       uint16
+
+	// filled by other goroutines
+	events subproto.Mailbox[func()]
+	ticked atomic.Bool
+}
+
+// pendingConnect is what a CONNECT leaves until CONNACK.
+type pendingConnect struct {
+	cancel     context.CancelFunc
+	params     msg.SessionParams
+	assigned   bool // the client id is ours
+	askExpiry  bool // the client wanted the session to outlive its connection
+	serverKeep bool // the keep-alive is ours
+	keepAlive  uint16
+}
+
+// Frame implements subproto.Handler.
+func (h *handler) Frame(kind subproto.Kind, data []byte) {
+	if h.state == stateEnded {
+		return
+	}
+	if kind != subproto.Binary { // [MQTT-6.0.0-1]
+		h.end(msg.CloseLost, 0, subproto.CloseUnsupported, "MQTT needs binary frames")
+		return
+	}
+	h.seen = h.e.now()
+	if h.inOff < len(h.in) {
+		if h.inOff > 0 {
+			h.in = h.in[:copy(h.in, h.in[h.inOff:])]
+			h.inOff = 0
+		}
+		h.in = append(h.in, data...)
+	} else if n := h.handle(data); n < len(data) {
+		h.in, h.inOff = append(h.in[:0], data[n:]...), 0
+	}
+	h.turn()
+}
+
+// Wake implements subproto.Handler.
+func (h *handler) Wake() {
+	if h.state == stateEnded {
+		return
+	}
+	if h.ticked.Swap(false) {
+		h.tick()
+	}
+	h.pull = true
+	h.turn()
+}
+
+// Room implements subproto.Handler.
+func (h *handler) Room() {
+	h.pull = true
+	h.turn()
+}
+
+// Closed implements subproto.Handler.
+func (h *handler) Closed(err error) {
+	if h.state == stateEnded {
+		return
+	}
+	how := msg.CloseLost
+	switch {
+	case err == msg.ErrDraining:
+		how = msg.CloseDrain
+	case h.state != stateOpen: // no CONNACK: the will was not accepted
+		how = msg.CloseGoodbye
+	}
+	h.release(how)
+}
+
+// turn does whatever can be done now: outcomes first, so that acknowledgements
+// and SUBACK leave before what follows from them, then waiting input, then
+// deliveries.
+func (h *handler) turn() {
+	for {
+		h.settle()
+		if !h.open4input() || h.inOff == len(h.in) {
+			break
+		}
+		n := h.handle(h.in[h.inOff:])
+		if h.state == stateEnded || n == 0 {
+			break
+		}
+		h.inOff += n
+	}
+	if h.state == stateEnded {
+		return
+	}
+	if h.inOff == len(h.in) {
+		h.in, h.inOff = nil, 0 // an idle connection holds no buffer
+	}
+	h.deliver()
+	if h.state == stateEnded {
+		return
+	}
+	h.steer()
+}
+
+// settle takes in what callbacks have left.
+func (h *handler) settle() {
+	for h.waiting > 0 && h.state != stateEnded {
+		fs := h.events.Take(nil)
+		if fs == nil {
+			break
+		}
+		for _, f := range fs {
+			h.waiting--
+			f()
+		}
+	}
+	if len(h.unacked) > 0 && h.state == stateOpen {
+		h.acknowledge()
+	}
+}
+
+// open4input tells whether a packet may be handled now.
+func (h *handler) open4input() bool {
+	switch h.state {
+	case stateNew:
+		return true
+	case stateOpen:
+		return !h.sess.Congested()
+	}
+	return false
+}
+
+// steer tells the gateway whether to read on.
+func (h *handler) steer() {
+	on := h.open4input()
+	if on == h.reading {
+		return
+	}
+	h.reading = on
+	if on {
+		h.seen = h.e.now() // the silence was ours
+	}
+	h.c.SetReading(on)
+}
+
+// handle takes packets off data for as long as it may and returns how many
+// bytes it used.
+func (h *handler) handle(data []byte) (used int) {
+	for h.open4input() {
+		limit := h.e.opts.MaxPacket
+		if h.state == stateNew {
+			limit = h.e.opts.MaxConnect
+		}
+		p, n, err := split(data[used:], limit, h.version == 5)
+		if err != nil {
+			h.fail(err)
+			return used
+		}
+		if n == 0 {
+			return used
+		}
+		used += n
+		h.packet(p)
+	}
+	return used
+}
+
+// packet handles one control packet; its body is only lent.
+func (h *handler) packet(p rawPacket) {
+	var err error
+	switch kind := p.kind(); {
+	case h.state == stateNew && kind != packets.Connect: // [MQTT-3.1.0-1]
+		err = violation("the first packet must be CONNECT")
+	case h.state == stateNew:
+		h.connect(p.body)
+	case kind == packets.Publish:
+		err = h.publish(p)
+	case kind == packets.Puback:
+		err = h.puback(p.body)
+	case kind == packets.Pubrec, kind == packets.Pubrel, kind == packets.Pubcomp:
+		err = h.qos2(p)
+	case kind == packets.Subscribe:
+		err = h.subscribe(p.body)
+	case kind == packets.Unsubscribe:
+		err = h.unsubscribe(p.body)
+	case kind == packets.Pingreq:
+		if err = (&cursor{b: p.body}).end(); err == nil {
+			h.send([]byte{packets.Pingresp << 4, 0})
+		}
+	case kind == packets.Disconnect:
+		err = h.disconnect(p.body)
+	case kind == packets.Auth && h.version == 5: // no exchange was agreed on in CONNECT
+		err = violation("AUTH without an authentication method")
+	default: // a second CONNECT [MQTT-3.1.0-2], or what only servers send
+		err = violation("packet out of place")
+	}
+	if err != nil {
+		h.fail(err)
+	}
+}
+
+// disconnect handles DISCONNECT. Only reason 0 discards the will
+// ([MQTT-3.1.2-8], section 3.14.2.1).
+func (h *handler) disconnect(body []byte) error {
+	c := cursor{b: body}
+	how := msg.CloseGoodbye
+	if h.version == 5 && c.left() > 0 {
+		if c.u8() != 0 {
+			how = msg.CloseLost
+		}
+		if c.left() > 0 {
+			props, err := decodeProps(packets.Disconnect, c.props())
+			if err != nil {
+				c.err = firstOf(c.err, err)
+			} else if props != nil && props.SessionExpiryInterval > 0 && h.noExpiry {
+				c.err = firstOf(c.err, violation("session expiry was 0 in CONNECT")) // section 3.14.2.2.2
+			}
+		}
+	}
+	if err := c.end(); err != nil {
+		return err
+	}
+	h.release(how)
+	h.c.Close(subproto.CloseNormal, "")
+	return nil
+}
+
+func firstOf(a, b error) error {
+	if a != nil {
+		return a
+	}
+	return b
+}
+
+// fail ends the connection for what the peer sent.
+func (h *handler) fail(err error) {
+	if h.state == stateEnded {
+		return
+	}
+	f, ok := err.(fault)
+	if !ok {
+		r := h.e.row(err)
+		f = fault{r.disconnect, r.err.Error()}
+	}
+	h.log().Debug("closing for a fault of the peer", "code", f.code, "error", err)
+	h.end(msg.CloseLost, f.code, closeOf(f), f.text)
+}
+
+// endFor ends the connection for a peer error.
+func (h *handler) endFor(err error) {
+	r := h.e.row(err)
+	h.log().Debug("closing", "error", err)
+	how := msg.CloseLost
+	if r.err == msg.ErrDraining {
+		how = msg.CloseDrain
+	}
+	h.end(how, r.disconnect, r.closing, r.err.Error())
+}
+
+// end tells the peer why, as far as its version can be told, and closes.
+func (h *handler) end(how msg.CloseHow, code byte, closing int, text string) {
+	if h.state == stateEnded {
+		return
+	}
+	if h.version == 5 && h.state == stateOpen && code != 0 {
+		h.sendReason(func(text string) []byte { return encodeDisconnect(code, text) }, text)
+	}
+	if h.state != stateOpen {
+		how = msg.CloseGoodbye
+	}
+	h.release(how)
+	h.c.Close(closing, text)
+}
+
+// release lets go of everything; the state is ended afterwards.
+func (h *handler) release(how msg.CloseHow) {
+	h.state = stateEnded
+	if h.timer != nil {
+		h.timer.Stop()
+	}
+	if h.pending != nil && h.pending.cancel != nil {
+		h.pending.cancel()
+	}
+	if h.sess != nil {
+		h.sess.Close(how)
+	}
+	h.in, h.inOff, h.pending, h.inflight, h.unacked = nil, 0, nil, nil, nil
+}
+
+// send queues one packet. A client that set a Maximum Packet Size below what it
+// has to be told cannot be served ([MQTT-3.1.2-24]); PUBLISH is measured by
+// deliver before it comes here.
+func (h *handler) send(packet []byte) {
+	if h.maxOut > 0 && len(packet) > h.maxOut {
+		if h.state == stateEnded {
+			return
+		}
+		how := msg.CloseLost
+		if h.state != stateOpen {
+			how = msg.CloseGoodbye
+		}
+		h.release(how)
+		h.c.Close(subproto.CloseTooBig, "maximum packet size too small")
+		return
+	}
+	h.c.Send(subproto.Binary, packet)
+}
+
+// sendReason sends a packet with its reason string, or without it if the client
+// does not want one or has no room for it ([MQTT-3.14.2-3], [MQTT-3.2.2-19]).
+func (h *handler) sendReason(encode func(text string) []byte, text string) {
+	packet := encode(h.reason(text))
+	if h.maxOut > 0 && len(packet) > h.maxOut {
+		packet = encode("")
+	}
+	h.send(packet)
+}
+
+// reason is text if the client wants to be told.
+func (h *handler) reason(text string) string {
+	if h.problemInfo {
+		return text
+	}
+	return ""
+}
+
+// post brings f to the handler's goroutine; any goroutine.
+func (h *handler) post(f func()) { h.events.Put(f) }
+
+func (h *handler) log() *slog.Logger { return h.c.Info().Log }

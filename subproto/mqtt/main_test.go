@@ -1,0 +1,360 @@
+package mqtt
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"parley/auth"
+	"parley/hub"
+	"parley/metrics"
+	"parley/msg"
+	"parley/persist"
+	"parley/persist/mem"
+	"parley/subproto"
+	"parley/subproto/subprototest"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience bounds every wait of a test; no test passes because of it.
+const patience = 20 * time.Second
+
+// broker is an engine on a hub with a store in memory.
+type broker struct {
+	t   testing.TB
+	e   *Engine
+	hub *hub.Hub
+	met *metrics.Set
+}
+
+// start runs a broker until the test ends.
+func start(t testing.TB, change func(*Options)) *broker {
+	t.Helper()
+	return startOn(t, mem.New(), change)
+}
+
+func startOn(t testing.TB, store persist.Store, change func(*Options)) *broker {
+	t.Helper()
+	b := &broker{t: t, met: metrics.New()}
+	var err error
+	if b.hub, err = hub.New(hub.Options{Store: store, Policy: denying{}, Metrics: b.met, Namespaces: []string{"default", "other"}}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() { defer close(ended); b.hub.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-ended })
+	o := Options{
+		Attach: b.hub.Attach, Auth: users{}, Metrics: b.met,
+		Namespaces: &auth.Namespaces{Default: "default", Names: []string{"default", "other"}},
+	}
+	if change != nil {
+		change(&o)
+	}
+	b.e = New(o)
+	return b
+}
+
+// denying refuses whatever has a level "denied".
+type denying struct{}
+
+func (denying) Topic(_ *auth.Identity, _ string, _ auth.Action, topic string) error {
+	if strings.Contains(topic, "denied") {
+		return msg.ErrNotAuthorized
+	}
+	return nil
+}
+
+func (denying) Filter(_ *auth.Identity, _ string, f msg.Filter) error {
+	if strings.Contains(f.Pattern, "denied") {
+		return msg.ErrNotAuthorized
+	}
+	return nil
+}
+
+// users knows ada (password "lace"), the token "key" and anonymous peers.
+type users struct{}
+
+func (users) Authenticate(_ context.Context, c auth.Credentials, done func(*auth.Identity, error)) {
+	go func() {
+		switch {
+		case c.None():
+			done(&auth.Identity{Method: "anonymous"}, nil)
+		case c.User == "ada" && c.Secret == "lace":
+			done(&auth.Identity{User: "ada", Method: "password"}, nil)
+		case c.User == "" && c.Secret == "key":
+			done(&auth.Identity{User: "tom", Namespace: "other", Method: "token"}, nil)
+		case c.User == "slow":
+			done(nil, msg.ErrAuthUnavail)
+		default:
+			done(nil, msg.ErrBadCredentials)
+		}
+	}()
+}
+
+// peer is the client's end of a connection.
+type peer struct {
+	t       testing.TB
+	c       *subprototest.Conn
+	version byte
+	nextID  uint16
+}
+
+// dial opens a connection without a CONNECT.
+func (b *broker) dial(version byte) *peer {
+	b.t.Helper()
+	return b.dialInfo(version, subproto.Info{Protocol: "mqtt", Negotiated: true})
+}
+
+func (b *broker) dialInfo(version byte, info subproto.Info) *peer {
+	b.t.Helper()
+	c, err := subprototest.Open(b.e, info)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(func() { c.Drop(io.EOF) })
+	return &peer{t: b.t, c: c, version: version}
+}
+
+// connect opens a connection and completes the handshake.
+func (b *broker) connect(version byte, id string, change func(*packets.Packet)) *peer {
+	b.t.Helper()
+	p := b.dial(version)
+	if ack := p.handshake(id, change); ack.ReasonCode != 0 {
+		b.t.Fatalf("CONNACK %#x", ack.ReasonCode)
+	}
+	return p
+}
+
+func (p *peer) handshake(id string, change func(*packets.Packet)) packets.Packet {
+	p.t.Helper()
+	p.send(connectPacket(p.version, id, change))
+	return p.want(packets.Connack)
+}
+
+func connectPacket(version byte, id string, change func(*packets.Packet)) packets.Packet {
+	pk := packets.Packet{ProtocolVersion: version, FixedHeader: packets.FixedHeader{Type: packets.Connect}}
+	pk.Connect.ProtocolName, pk.Connect.Clean, pk.Connect.ClientIdentifier = []byte("MQTT"), true, id
+	if change != nil {
+		change(&pk)
+	}
+	return pk
+}
+
+// encode is the client's side of the codec.
+func encode(t testing.TB, pk packets.Packet) []byte {
+	var b bytes.Buffer
+	pk.Mods.AllowResponseInfo = true
+	var err error
+	switch pk.FixedHeader.Type {
+	case packets.Connect:
+		err = pk.ConnectEncode(&b)
+	case packets.Publish:
+		err = pk.PublishEncode(&b)
+	case packets.Puback:
+		err = pk.PubackEncode(&b)
+	case packets.Subscribe:
+		pk.FixedHeader.Qos = 1
+		err = pk.SubscribeEncode(&b)
+	case packets.Unsubscribe:
+		pk.FixedHeader.Qos = 1
+		err = pk.UnsubscribeEncode(&b)
+	case packets.Pingreq:
+		err = pk.PingreqEncode(&b)
+	case packets.Disconnect:
+		err = pk.DisconnectEncode(&b)
+	default:
+		t.Fatalf("no encoder for type %d", pk.FixedHeader.Type)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func (p *peer) send(pk packets.Packet) { p.t.Helper(); p.raw(encode(p.t, pk)...) }
+
+// raw feeds bytes as one frame; the engine may have closed.
+func (p *peer) raw(b ...byte) bool { return p.c.Feed(subproto.Binary, b) }
+
+// next waits for the next packet; false if the engine closed instead.
+func (p *peer) next() (packets.Packet, bool) {
+	p.t.Helper()
+	type result struct {
+		f  subprototest.Frame
+		ok bool
+	}
+	got := make(chan result, 1)
+	go func() { f, ok := p.c.Next(); got <- result{f, ok} }()
+	select {
+	case r := <-got:
+		if !r.ok {
+			return packets.Packet{}, false
+		}
+		return decode(p.t, r.f, p.version), true
+	case <-time.After(patience):
+		p.t.Fatal("no packet came in time")
+		panic("unreachable")
+	}
+}
+
+// decode is the client's side of the codec; a frame holds exactly one packet.
+func decode(t testing.TB, f subprototest.Frame, version byte) packets.Packet {
+	t.Helper()
+	if f.Kind != subproto.Binary {
+		t.Fatal("text frame")
+	}
+	pk := packets.Packet{ProtocolVersion: version}
+	if err := pk.FixedHeader.Decode(f.Data[0]); err != nil {
+		t.Fatal(err)
+	}
+	n, size, err := packets.DecodeLength(bytes.NewReader(f.Data[1:]))
+	body := f.Data[1+size:]
+	if err != nil || n != len(body) {
+		t.Fatalf("remaining length %d of %d bytes: % x", n, len(body), f.Data)
+	}
+	pk.FixedHeader.Remaining = n
+	switch pk.FixedHeader.Type {
+	case packets.Connack:
+		err = pk.ConnackDecode(body)
+	case packets.Publish:
+		err = pk.PublishDecode(body)
+	case packets.Puback, packets.Pubcomp, packets.Pubrel:
+		err = pk.PubackDecode(body)
+	case packets.Suback:
+		err = pk.SubackDecode(body)
+	case packets.Unsuback:
+		err = pk.UnsubackDecode(body)
+	case packets.Disconnect:
+		if n == 1 {
+			pk.ReasonCode = body[0]
+		} else {
+			err = pk.DisconnectDecode(body)
+		}
+	case packets.Pingresp:
+	default:
+		t.Fatalf("type %d from a server", pk.FixedHeader.Type)
+	}
+	if err != nil {
+		t.Fatalf("decode % x: %v", f.Data, err)
+	}
+	return pk
+}
+
+// want waits for the next packet, which must be of the given type.
+func (p *peer) want(kind byte) packets.Packet {
+	p.t.Helper()
+	pk, ok := p.next()
+	if !ok {
+		code, reason := p.c.WaitClose()
+		p.t.Fatalf("closed with %d %q, %s was awaited", code, reason, packets.PacketNames[kind])
+	}
+	if pk.FixedHeader.Type != kind {
+		p.t.Fatalf("%s (reason %#x), %s was awaited", packets.PacketNames[pk.FixedHeader.Type], pk.ReasonCode, packets.PacketNames[kind])
+	}
+	return pk
+}
+
+// wantEnd waits for the end: v5 is told code in a DISCONNECT (0: no packet),
+// 3.1.1 sees only the close.
+func (p *peer) wantEnd(code byte, closing int) {
+	p.t.Helper()
+	if p.version == 5 && code != 0 {
+		if pk := p.want(packets.Disconnect); pk.ReasonCode != code {
+			p.t.Fatalf("DISCONNECT %#x, want %#x", pk.ReasonCode, code)
+		}
+	}
+	if pk, ok := p.next(); ok {
+		p.t.Fatalf("%s, the close was awaited", packets.PacketNames[pk.FixedHeader.Type])
+	}
+	if got, reason := p.c.WaitClose(); got != closing {
+		p.t.Fatalf("closed with %d %q, want %d", got, reason, closing)
+	}
+}
+
+// subscribe subscribes and returns the SUBACK's codes.
+func (p *peer) subscribe(qos byte, filters ...string) []byte {
+	p.t.Helper()
+	pk := packets.Packet{ProtocolVersion: p.version, FixedHeader: packets.FixedHeader{Type: packets.Subscribe}, PacketID: p.id()}
+	for _, f := range filters {
+		pk.Filters = append(pk.Filters, packets.Subscription{Filter: f, Qos: qos})
+	}
+	p.send(pk)
+	ack := p.want(packets.Suback)
+	if ack.PacketID != pk.PacketID {
+		p.t.Fatalf("SUBACK for %d, want %d", ack.PacketID, pk.PacketID)
+	}
+	return ack.ReasonCodes
+}
+
+func (p *peer) id() uint16 { p.nextID++; return p.nextID }
+
+// publishPacket is a PUBLISH with the peer's next packet id if QoS > 0.
+func (p *peer) publishPacket(qos byte, topic, payload string) packets.Packet {
+	pk := packets.Packet{
+		ProtocolVersion: p.version, FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: qos},
+		TopicName: topic, Payload: []byte(payload),
+	}
+	if qos > 0 {
+		pk.PacketID = p.id()
+	}
+	return pk
+}
+
+// publish publishes and at QoS 1 awaits the PUBACK, whose code it returns.
+func (p *peer) publish(qos byte, topic, payload string) byte {
+	p.t.Helper()
+	pk := p.publishPacket(qos, topic, payload)
+	p.send(pk)
+	if qos == 0 {
+		return 0
+	}
+	return p.wantAck(pk.PacketID)
+}
+
+func (p *peer) wantAck(id uint16) byte {
+	p.t.Helper()
+	ack := p.want(packets.Puback)
+	if ack.PacketID != id {
+		p.t.Fatalf("PUBACK for %d, want %d", ack.PacketID, id)
+	}
+	return ack.ReasonCode
+}
+
+// receive waits for a PUBLISH, acknowledges it and checks it.
+func (p *peer) receive(topic, payload string) packets.Packet {
+	p.t.Helper()
+	pk := p.want(packets.Publish)
+	if pk.TopicName != topic || string(pk.Payload) != payload {
+		p.t.Fatalf("got %s %q, want %s %q", pk.TopicName, pk.Payload, topic, payload)
+	}
+	if pk.FixedHeader.Qos > 0 {
+		p.ack(pk.PacketID)
+	}
+	return pk
+}
+
+func (p *peer) ack(id uint16) { p.raw(packets.Puback<<4, 2, byte(id>>8), byte(id)) }
+
+// quiet proves that nothing is on its way to the peer: a PINGREQ is answered
+// first thing.
+func (p *peer) quiet() {
+	p.t.Helper()
+	p.raw(packets.Pingreq<<4, 0)
+	p.want(packets.Pingresp)
+}
+
+// both runs a test for 3.1.1 and for 5.
+func both(t *testing.T, f func(t *testing.T, version byte)) {
+	t.Helper()
+	t.Run("v3.1.1", func(t *testing.T) { f(t, 4) })
+	t.Run("v5", func(t *testing.T) { f(t, 5) })
+}

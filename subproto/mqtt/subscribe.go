@@ -1,0 +1,128 @@
+package mqtt
+
+import (
+	"bytes"
+	"slices"
+
+	"parley/msg"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+)
+
+// subscribe handles SUBSCRIBE. A filter that is none, or that is shared, is
+// answered in its place in SUBACK; the others go to the session together.
+func (h *handler) subscribe(body []byte) error {
+	pk, err := decodeSubscribe(bytes.Clone(body), h.version)
+	if err != nil {
+		return err
+	}
+	var handle uint64 // the subscription identifier; every SUBSCRIBE sets its own
+	if ids := pk.Properties.SubscriptionIdentifier; len(ids) > 0 {
+		handle = uint64(ids[0])
+	}
+	codes := make([]byte, len(pk.Filters))
+	subs, at := make([]msg.Subscription, 0, len(codes)), make([]int, 0, len(codes))
+	for i := range pk.Filters {
+		o := &pk.Filters[i]
+		f, err := msg.ParseFilter(o.Filter)
+		switch {
+		case err != nil:
+			codes[i] = h.refusedSub(h.e.row(err).suback)
+			continue
+		case f.Group != "" && o.NoLocal: // [MQTT-3.8.3-4]
+			return violation("no local on a shared subscription")
+		case f.Group != "":
+			codes[i] = h.refusedSub(0x9e)
+			continue
+		}
+		codes[i] = min(o.Qos, 1)
+		at = append(at, i)
+		subs = append(subs, msg.Subscription{
+			Filter: f, Handle: handle, QoS: msg.QoS(codes[i]), NoLocal: o.NoLocal,
+			RetainAsPublished: o.RetainAsPublished, Retained: msg.RetainHandling(o.RetainHandling),
+		})
+	}
+	if len(subs) == 0 {
+		h.send(encodeSuback(packets.Suback, h.version, pk.PacketID, codes))
+		return nil
+	}
+	h.waiting++
+	id := pk.PacketID
+	h.sess.Subscribe(subs, func(results []msg.SubscribeResult) {
+		errs := make([]error, len(results))
+		for i := range results {
+			errs[i] = results[i].Err
+		}
+		h.post(func() { h.subscribed(id, codes, at, errs) })
+	})
+	return nil
+}
+
+func (h *handler) subscribed(id uint16, codes []byte, at []int, errs []error) {
+	for i, err := range errs {
+		if err == nil {
+			continue
+		}
+		r := h.e.row(err)
+		if r.ends {
+			h.endFor(err)
+			return
+		}
+		h.log().Debug("subscription refused", "error", err)
+		codes[at[i]] = h.refusedSub(r.suback)
+	}
+	h.send(encodeSuback(packets.Suback, h.version, id, codes))
+	h.pull = true
+}
+
+// refusedSub is the SUBACK code of a refusal: 3.1.1 has only one.
+func (h *handler) refusedSub(code byte) byte {
+	if h.version == 4 {
+		return 0x80
+	}
+	return code
+}
+
+// unsubscribe handles UNSUBSCRIBE.
+func (h *handler) unsubscribe(body []byte) error {
+	pk, err := decodeUnsubscribe(bytes.Clone(body), h.version)
+	if err != nil {
+		return err
+	}
+	codes := make([]byte, len(pk.Filters))
+	filters, at := make([]msg.Filter, 0, len(codes)), make([]int, 0, len(codes))
+	for i := range pk.Filters {
+		f, err := msg.ParseFilter(pk.Filters[i].Filter)
+		if err != nil {
+			codes[i] = h.e.row(err).unsuback
+			continue
+		}
+		filters, at = append(filters, f), append(at, i)
+	}
+	id := pk.PacketID
+	if len(filters) == 0 {
+		h.send(encodeSuback(packets.Unsuback, h.version, id, codes))
+		return nil
+	}
+	h.waiting++
+	h.sess.Unsubscribe(filters, func(results []error) {
+		errs := slices.Clone(results)
+		h.post(func() { h.unsubscribed(id, codes, at, errs) })
+	})
+	return nil
+}
+
+func (h *handler) unsubscribed(id uint16, codes []byte, at []int, errs []error) {
+	for i, err := range errs {
+		if err == nil {
+			continue
+		}
+		r := h.e.row(err)
+		if r.ends {
+			h.endFor(err)
+			return
+		}
+		codes[at[i]] = r.unsuback
+	}
+	h.send(encodeSuback(packets.Unsuback, h.version, id, codes))
+}
