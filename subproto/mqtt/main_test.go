@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -358,3 +359,16 @@ func both(t *testing.T, f func(t *testing.T, version byte)) {
 	t.Run("v3.1.1", func(t *testing.T) { f(t, 4) })
 	t.Run("v5", func(t *testing.T) { f(t, 5) })
 }
+
+// nowhere is a connection that swallows everything.
+type nowhere struct{ subproto.Conn }
+
+func (nowhere) Info() *subproto.Info {
+	return &subproto.Info{Protocol: "mqtt", Log: slog.New(slog.DiscardHandler)}
+}
+func (nowhere) Send(subproto.Kind, []byte) {}
+func (nowhere) Room() bool                 { return true }
+func (nowhere) SetReading(bool)            {}
+func (nowhere) Ready()                     {}
+func (nowhere) Wake()                      {}
+func (nowhere) Close(int, string)          {}
