@@ -1,0 +1,139 @@
+package json
+
+import (
+	"strconv"
+
+	"parley/msg"
+)
+
+// text is the JSON form of the protocol.
+type text struct{}
+
+// next implements codec.
+func (text) next(frame []byte) (c command, rest []byte, err error) {
+	s := scanner{b: frame}
+	s.space()
+	if s.i == len(frame) {
+		return c, nil, nil
+	}
+	from := s.i
+	if !s.value() {
+		return c, nil, msg.ErrProtocol
+	}
+	value := frame[from:s.i]
+	s.space()
+	rest = frame[s.i:]
+	ok := members(value, func(name string, v []byte) bool { return c.member(name, v) })
+	if !ok {
+		return c, nil, msg.ErrProtocol
+	}
+	return c, rest, nil
+}
+
+// member takes one member of a command; the first request counts.
+func (c *command) member(name string, v []byte) bool {
+	if isNull(v) {
+		return true
+	}
+	if name == "id" {
+		id, err := strconv.ParseUint(string(v), 10, 32)
+		c.id = uint32(id)
+		return err == nil
+	}
+	k := kindOf(name)
+	if c.kind > kindUnknown {
+		return true
+	}
+	c.kind = k
+	if k == kindUnknown {
+		return true
+	}
+	return members(v, func(name string, v []byte) bool {
+		return isNull(v) && name != "data" || c.param(name, v)
+	})
+}
+
+func kindOf(name string) kind {
+	switch name {
+	case "connect":
+		return kindConnect
+	case "subscribe":
+		return kindSubscribe
+	case "unsubscribe":
+		return kindUnsubscribe
+	case "publish":
+		return kindPublish
+	case "presence":
+		return kindPresence
+	case "presence_stats":
+		return kindPresenceStats
+	case "history":
+		return kindHistory
+	case "ping":
+		return kindPing
+	case "send":
+		return kindSend
+	case "rpc":
+		return kindRPC
+	case "refresh":
+		return kindRefresh
+	case "sub_refresh":
+		return kindSubRefresh
+	}
+	return kindUnknown
+}
+
+// name is the member that holds a command or its reply.
+func (k kind) name() string {
+	return [...]string{"", "", "connect", "subscribe", "unsubscribe", "publish", "presence", "presence_stats",
+		"history", "ping", "send", "rpc", "refresh", "sub_refresh"}[k]
+}
+
+// param takes one member of a request.
+func (c *command) param(name string, v []byte) (ok bool) {
+	switch {
+	case name == "data" && c.kind == kindConnect:
+		return c.credentials(v)
+	case name == "data":
+		c.data = v
+		return true
+	case name == "token" && c.kind == kindConnect:
+		c.token, ok = unquote(v)
+		return ok
+	case name == "channel":
+		c.channel, ok = unquote(v)
+		return ok
+	case name == "method" && c.kind == kindRPC:
+		c.method, ok = unquote(v)
+		return ok
+	case c.kind != kindSubscribe:
+		return true
+	case name == "recover":
+		c.recover = v[0] == 't'
+		return v[0] == 't' || v[0] == 'f'
+	case name == "tf":
+		c.special = true
+	case name == "type":
+		c.special = c.special || string(v) != "0"
+	case name == "flag":
+		flag, err := strconv.ParseInt(string(v), 10, 64)
+		c.strict = flag&2 != 0
+		return err == nil
+	}
+	return true
+}
+
+// credentials takes user and password from the data of connect, which may hold
+// anything else too.
+func (c *command) credentials(data []byte) bool {
+	members(data, func(name string, v []byte) bool {
+		switch name {
+		case "user":
+			c.user, _ = unquote(v)
+		case "password":
+			c.password, _ = unquote(v)
+		}
+		return true
+	})
+	return true
+}

@@ -1,0 +1,191 @@
+package json
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/centrifugal/centrifuge-go"
+	"github.com/coder/websocket"
+
+	"parley/msg"
+	"parley/subproto"
+	"parley/subproto/subprototest"
+)
+
+// serve is a gateway of a few lines for e: no limits, no negotiation.
+func serve(t *testing.T, e *Engine) string {
+	t.Helper()
+	var running sync.WaitGroup
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ws, err := websocket.Accept(w, r, nil)
+		if err != nil {
+			return
+		}
+		running.Add(1)
+		defer running.Done()
+		c, err := subprototest.Open(e, subproto.Info{})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		running.Go(func() {
+			for {
+				f, ok := c.Next()
+				if !ok {
+					break
+				}
+				_ = ws.Write(context.Background(), websocket.MessageText, f.Data)
+			}
+			code, reason := c.WaitClose()
+			_ = ws.Close(websocket.StatusCode(code), reason)
+		})
+		for {
+			_, data, err := ws.Read(context.Background())
+			if err != nil {
+				break
+			}
+			c.Feed(subproto.Text, data)
+		}
+		c.Close(1000, "")
+		c.Drop(nil)
+	}))
+	t.Cleanup(func() {
+		srv.Close()
+		running.Wait()
+	})
+	return "ws" + strings.TrimPrefix(srv.URL, "http")
+}
+
+// sdk is a client of centrifuge-go, closed with the test.
+func sdk(t *testing.T, url string, cfg centrifuge.Config) *centrifuge.Client {
+	t.Helper()
+	c := centrifuge.NewJsonClient(url, cfg)
+	t.Cleanup(c.Close)
+	return c
+}
+
+func within[T any](t *testing.T, ch <-chan T, what string) (v T) {
+	t.Helper()
+	select {
+	case v = <-ch:
+	case <-time.After(10 * time.Second):
+		t.Fatal("nothing came: ", what)
+	}
+	return v
+}
+
+// TestSDK: an unmodified client of the protocol's authors subscribes, publishes,
+// calls, and understands the additions.
+func TestSDK(t *testing.T) {
+	h := startHub(t)
+	f := &fakeCaller{calls: make(chan subproto.Call, 10), canceled: make(chan string, 10)}
+	url := serve(t, New(Options{Attach: h.Attach, Caller: f, PingInterval: time.Second}))
+	c := sdk(t, url, centrifuge.Config{MaxServerPingDelay: time.Second})
+	connected := make(chan centrifuge.ConnectedEvent, 1)
+	gone := make(chan centrifuge.DisconnectedEvent, 1)
+	again := make(chan centrifuge.ConnectingEvent, 9)
+	c.OnConnected(func(e centrifuge.ConnectedEvent) { connected <- e })
+	c.OnDisconnected(func(e centrifuge.DisconnectedEvent) { gone <- e })
+	c.OnConnecting(func(e centrifuge.ConnectingEvent) { again <- e })
+	sub, err := c.NewSubscription("a/+")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pubs := make(chan centrifuge.PublicationEvent, 600)
+	subscribed := make(chan centrifuge.SubscribedEvent, 1)
+	sub.OnPublication(func(e centrifuge.PublicationEvent) { pubs <- e })
+	sub.OnSubscribed(func(e centrifuge.SubscribedEvent) { subscribed <- e })
+	if err := sub.Subscribe(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Connect(); err != nil {
+		t.Fatal(err)
+	}
+	if e := within(t, connected, "connected"); e.ClientID == "" || e.Version != "parley" {
+		t.Fatalf("%+v", e)
+	}
+	within(t, again, "connecting")
+	if e := within(t, subscribed, "subscribed"); !e.Positioned || e.Recoverable || e.StreamPosition == nil || e.StreamPosition.Epoch == "" {
+		t.Fatalf("%+v", e)
+	}
+	ctx := context.Background()
+	if _, err := c.Publish(ctx, "a/b", []byte(`{"n":1}`)); err != nil {
+		t.Fatal(err)
+	}
+	e := within(t, pubs, "publication")
+	if string(e.Data) != `{"n":1}` || e.Offset != 1 || e.Tags["topic"] != "a/b" || e.Tags["via"] != msg.ViaJSON || e.Info == nil || e.Info.Client == "" {
+		t.Fatalf("%+v", e)
+	}
+	checkSDKCalls(t, c)
+	for i := range 500 {
+		go func() {
+			if _, err := c.Publish(ctx, "a/c", []byte("1")); err != nil {
+				t.Error(i, err)
+			}
+		}()
+	}
+	last := e.Offset
+	for range 500 {
+		e := within(t, pubs, "publication of many")
+		if e.Offset <= last {
+			t.Fatalf("offset %d after %d", e.Offset, last)
+		}
+		last = e.Offset
+	}
+	select { // three pings, answered by the client, or it would be sent away
+	case e := <-again:
+		t.Fatalf("%+v", e)
+	case e := <-gone:
+		t.Fatalf("%+v", e)
+	case <-time.After(3300 * time.Millisecond):
+	}
+	if err := sub.Unsubscribe(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.RPC(ctx, "echo", nil); err != nil { // its reply comes after that to unsubscribe
+		t.Fatal(err)
+	}
+}
+
+func checkSDKCalls(t *testing.T, c *centrifuge.Client) {
+	t.Helper()
+	ctx := context.Background()
+	if r, err := c.RPC(ctx, "echo", []byte(`{"x":[1]}`)); err != nil || string(r.Data) != `{"x":[1]}` {
+		t.Fatalf("%s %v", r.Data, err)
+	}
+	if r, err := c.RPC(ctx, "parley.publish", []byte(`{"topic":"z","data":1,"retain":true}`)); err != nil || string(r.Data) != `{"offset":2}` {
+		t.Fatalf("%s %v", r.Data, err)
+	}
+	var e *centrifuge.Error
+	if _, err := c.Publish(ctx, "no/pub", []byte("1")); !asError(err, &e) || e.Code != codeDenied {
+		t.Fatal(err)
+	}
+	if _, err := c.Presence(ctx, "a"); !asError(err, &e) || e.Code != codeNotAvailable {
+		t.Fatal(err)
+	}
+}
+
+func asError(err error, e **centrifuge.Error) bool {
+	got, ok := err.(*centrifuge.Error)
+	*e = got
+	return ok
+}
+
+// TestSDKTerminal: what ends a connection for good ends it in the client too.
+func TestSDKTerminal(t *testing.T) {
+	url := serve(t, New(Options{Attach: startHub(t).Attach, Auth: users{}}))
+	c := sdk(t, url, centrifuge.Config{Token: "bad"})
+	gone := make(chan centrifuge.DisconnectedEvent, 1)
+	c.OnDisconnected(func(e centrifuge.DisconnectedEvent) { gone <- e })
+	if err := c.Connect(); err != nil {
+		t.Fatal(err)
+	}
+	if e := within(t, gone, "disconnected"); e.Code != closeInvalidToken || e.Reason != "invalid token" {
+		t.Fatalf("%+v", e)
+	}
+}
