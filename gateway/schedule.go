@@ -1,0 +1,135 @@
+package gateway
+
+import (
+	"runtime"
+	"sync"
+)
+
+// Bits of conn.state. pending bits are requests for the handler's owner.
+const (
+	bitWake   uint32 = 1 << iota // Handler.Wake
+	bitRoom                      // Handler.Room
+	bitEnd                       // Handler.Closed
+	bitHeld                      // somebody is in the handler and will look at the pending bits before leaving
+	bitQueued                    // in the scheduler's queue
+
+	pending = bitWake | bitRoom | bitEnd
+)
+
+// signal asks for a call of the handler. Any goroutine; requests coalesce. If
+// somebody is in the handler he runs it when he leaves, else a worker does.
+func (c *conn) signal(bit uint32) {
+	old := c.state.Or(bit)
+	if old&bit != 0 || old&bitHeld != 0 {
+		return
+	}
+	if c.state.Or(bitQueued)&bitQueued == 0 {
+		c.g.sched.push(c)
+	}
+}
+
+// enter makes the caller the handler's owner.
+func (c *conn) enter() {
+	c.call.Lock()
+	c.state.Or(bitHeld)
+}
+
+// leave runs what was asked for meanwhile and gives the handler up.
+func (c *conn) leave() {
+	for {
+		s := c.state.Load()
+		if p := s & pending; p != 0 {
+			c.state.And(^p)
+			c.run(p)
+			continue
+		}
+		if c.state.CompareAndSwap(s, s&^bitHeld) {
+			break
+		}
+	}
+	c.call.Unlock()
+}
+
+// serve is a worker's turn on c.
+func (c *conn) serve() {
+	c.state.And(^bitQueued)
+	if !c.call.TryLock() {
+		if c.state.Load()&bitHeld != 0 {
+			return // the owner will see the pending bits
+		}
+		c.call.Lock() // he is just coming or going
+	}
+	c.state.Or(bitHeld)
+	c.leave()
+	c.flush()
+}
+
+// scheduler runs connections on a few goroutines: a commit that wakes 500
+// sessions must not start 500 goroutines. Workers start when needed and then
+// stay, parked, until stop.
+type scheduler struct {
+	mu         sync.Mutex
+	cond       sync.Cond
+	head, tail *conn // linked by conn.next
+	max        int
+	workers    int
+	idle       int // parked and not yet signalled
+	stopped    bool
+	wg         sync.WaitGroup
+}
+
+func (s *scheduler) init() {
+	s.cond.L = &s.mu
+	s.max = 2 * runtime.GOMAXPROCS(0)
+}
+
+func (s *scheduler) push(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.tail == nil {
+		s.head = c
+	} else {
+		s.tail.next = c
+	}
+	s.tail = c
+	switch {
+	case s.idle > 0:
+		s.idle--
+		s.cond.Signal()
+	case s.workers < s.max && !s.stopped:
+		s.workers++
+		s.wg.Go(s.work)
+	}
+}
+
+func (s *scheduler) work() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		for s.head == nil {
+			if s.stopped {
+				return
+			}
+			s.idle++
+			s.cond.Wait()
+		}
+		c := s.head
+		if s.head = c.next; s.head == nil {
+			s.tail = nil
+		}
+		c.next = nil
+		s.mu.Unlock()
+		c.serve()
+		s.mu.Lock()
+	}
+}
+
+// stop ends the workers once the queue is empty and waits for them.
+func (s *scheduler) stop() {
+	s.mu.Lock()
+	s.stopped = true
+	s.idle = 0
+	s.cond.Broadcast()
+	s.mu.Unlock()
+	s.wg.Wait()
+}
