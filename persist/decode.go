@@ -13,20 +13,8 @@ import (
 // come back nil. The error is ErrCorrupt, or ErrNewer for an undamaged record
 // of a later version.
 func DecodeRecord(rec []byte, at msg.Offset) (*msg.Message, error) {
-	if len(rec) < recordHead {
-		return nil, fmt.Errorf("record of %d bytes: %w", len(rec), ErrCorrupt)
-	}
-	if len(rec) > MaxRecord {
-		return nil, fmt.Errorf("record of %d bytes, at most %d allowed: %w", len(rec), MaxRecord, ErrCorrupt)
-	}
-	if sum := recordSum(rec, at); sum != binary.LittleEndian.Uint32(rec[1:]) {
-		return nil, fmt.Errorf("record checksum %08x, want %08x: %w", binary.LittleEndian.Uint32(rec[1:]), sum, ErrCorrupt)
-	}
-	if rec[0] > recordVersion {
-		return nil, fmt.Errorf("record version %d, this broker knows up to %d: %w", rec[0], recordVersion, ErrNewer)
-	}
-	if rec[0] != recordVersion {
-		return nil, fmt.Errorf("record version %d: %w", rec[0], ErrCorrupt)
+	if err := CheckRecord(rec, at); err != nil {
+		return nil, err
 	}
 	d := decoder{rest: rec[recordHead:]}
 	m := d.message()
@@ -35,6 +23,24 @@ func DecodeRecord(rec []byte, at msg.Offset) (*msg.Message, error) {
 	}
 	m.Offset = at
 	return m, nil
+}
+
+// CheckRecord tells whether rec is undamaged, was stored under offset at and
+// has a version that DecodeRecord knows; errors as there.
+func CheckRecord(rec []byte, at msg.Offset) error {
+	if len(rec) < recordHead || len(rec) > MaxRecord {
+		return fmt.Errorf("record of %d bytes: %w", len(rec), ErrCorrupt)
+	}
+	if got, want := binary.LittleEndian.Uint32(rec[1:]), recordSum(rec, at); got != want {
+		return fmt.Errorf("record checksum %08x, want %08x: %w", got, want, ErrCorrupt)
+	}
+	if rec[0] > recordVersion {
+		return fmt.Errorf("record version %d, this broker knows up to %d: %w", rec[0], recordVersion, ErrNewer)
+	}
+	if rec[0] != recordVersion {
+		return fmt.Errorf("record version %d: %w", rec[0], ErrCorrupt)
+	}
+	return nil
 }
 
 // RecordTime reads only the time of a record, without checking it.

@@ -184,7 +184,7 @@ func (s *Store) checkpoint(c *persist.Checkpoint) {
 			s.bytes += putBytes(p.Key, p.Value)
 		}
 	}
-	n.at, n.atControl = max(n.at, c.At), max(n.atControl, c.AtControl)
+	n.at, n.atControl = max(n.at, min(c.At, n.head())), max(n.atControl, min(c.AtControl, n.seq))
 	for len(n.controls) > 0 && n.controls[0].Seq <= n.atControl {
 		s.bytes -= controlBytes(n.controls[0])
 		n.controls = n.controls[1:]

@@ -1,23 +1,58 @@
 package mem_test
 
 import (
+	"errors"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"parley/msg"
 	"parley/persist"
 	"parley/persist/mem"
+	"parley/persist/persisttest"
 )
 
-func TestAFirstMessage(t *testing.T) {
-	s := mem.New()
+func TestStore(t *testing.T) {
+	persisttest.Run(t, func(t *testing.T) persisttest.Place {
+		var now atomic.Int64
+		now.Store(1)
+		return persisttest.Place{
+			Open: func(*testing.T) persist.Store {
+				return mem.NewWith(mem.Options{Clock: func() time.Time { return time.UnixMilli(now.Load()) }})
+			},
+			SetTime: func(t time.Time) { now.Store(t.UnixMilli()) },
+		}
+	})
+}
+
+func TestFullStoreRecovers(t *testing.T) {
+	s := mem.NewWith(mem.Options{MaxBytes: 4000})
 	if _, err := s.State("a", persist.Visitor{}); err != nil {
 		t.Fatal(err)
 	}
-	m := &msg.Message{Topic: "t", QoS: 1, Payload: msg.Bytes([]byte("x"))}
-	var result error
-	s.Commit(&persist.Batch{Appends: []persist.Append{{Namespace: "a", Message: m}}}, func(err error) { result = err })
-	ms, next, err := s.Read("a", 0, 0, persist.Limits{})
-	if result != nil || err != nil || len(ms) != 1 || next != 2 || ms[0] == m || string(ms[0].Payload.Data) != "x" {
-		t.Fatal(result, err, ms, next)
+	publish := func() (err error) {
+		m := &msg.Message{Topic: "t", Payload: msg.Bytes(make([]byte, 1000))}
+		s.Commit(&persist.Batch{Appends: []persist.Append{{Namespace: "a", Message: m}}}, func(e error) { err = e })
+		if (err == nil) != m.Stored() {
+			t.Errorf("%v, offset %d", err, m.Offset)
+		}
+		return err
+	}
+	for range 3 {
+		if err := publish(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := publish(); !errors.Is(err, persist.ErrFull) {
+		t.Fatalf("got %v, want ErrFull", err)
+	}
+	if ms, _, err := s.Read("a", 1, 0, persist.Limits{}); len(ms) != 3 || err != nil {
+		t.Fatalf("%d messages, %v", len(ms), err)
+	}
+	if err := s.Trim("a", 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := publish(); err != nil {
+		t.Fatalf("with room again: %v", err)
 	}
 }

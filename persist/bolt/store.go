@@ -1,0 +1,153 @@
+package bolt
+
+import (
+	"fmt"
+	"os"
+	"runtime/debug"
+	"sync"
+
+	"go.etcd.io/bbolt"
+
+	"parley/msg"
+	"parley/persist"
+)
+
+// Store is a persist.Store in one bbolt file. It is safe for concurrent use.
+type Store struct {
+	// fixed after Open
+	opts     Options
+	path     string
+	pageSize int64
+	db       *bbolt.DB
+	file     *os.File // bbolt's own descriptor
+
+	chunks chunks // copy buffers of Read
+
+	// writing is held by whoever writes: Commit until its follower has returned,
+	// State while it reads or creates, Trim per segment, Close.
+	writing sync.Mutex
+	// owned by the holder of writing
+	plan     plan
+	fileSize int64 // at least this much of the file is allocated
+	nextID   uint32
+	stuck    bool // a transaction was left open by a panic
+
+	mu sync.RWMutex
+	// guarded by mu, written only by the holder of writing
+	spaces map[string]*space
+	follow func([]persist.Append)
+	failed error
+	closed bool
+}
+
+var _ persist.Store = (*Store)(nil)
+
+// space is one namespace. Guarded by Store.mu, written only by the holder of
+// Store.writing; staged belongs to the latter alone.
+type space struct {
+	name string
+	info
+	head     msg.Offset
+	time     int64 // of the newest message
+	seq      uint64
+	controls uint64 // oldest control that is still in the file
+	segments []segment
+
+	staged staged
+}
+
+// segment holds the offsets from base up to the next segment's base.
+type segment struct {
+	base  msg.Offset
+	bytes int64 // of its records; known for the last segment
+}
+
+func (n *space) empty() bool { return n.first > n.head }
+
+// last is the newest offset that segment i may hold.
+func (n *space) last(i int) msg.Offset {
+	if i+1 < len(n.segments) {
+		return n.segments[i+1].base - 1
+	}
+	return n.head
+}
+
+// Follow implements persist.Store.
+func (s *Store) Follow(f func([]persist.Append)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.follow = f
+}
+
+// usable returns why the store cannot be used; nil if it can.
+func (s *Store) usable() error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return persist.ErrClosed
+	}
+	return nil
+}
+
+// writable returns why nothing can be written any more; nil if it can.
+func (s *Store) writable() error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return persist.ErrClosed
+	}
+	return s.failed
+}
+
+// space finds an opened namespace; call with mu or writing held.
+func (s *Store) space(name string) (*space, error) {
+	if n := s.spaces[name]; n != nil {
+		return n, nil
+	}
+	return nil, fmt.Errorf("%w: %q", persist.ErrNoNamespace, name)
+}
+
+// poison makes err the answer to every later write. Reads go on.
+func (s *Store) poison(err error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failed == nil {
+		s.failed = fmt.Errorf("%s: %w: %w", s.path, persist.ErrFailed, err)
+	}
+	return s.failed
+}
+
+// Close implements persist.Store. Closing twice is not an error.
+func (s *Store) Close() error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.mu.Lock()
+	closed := s.closed
+	s.closed = true
+	s.mu.Unlock()
+	if closed {
+		return nil
+	}
+	if s.stuck {
+		// bbolt's Close would wait for ever for the transaction that is still
+		// open. Closing the descriptor gives the lock back; the mapping stays.
+		return s.file.Close()
+	}
+	if err := s.db.Close(); err != nil {
+		return fmt.Errorf("close %s: %w", s.path, err)
+	}
+	return nil
+}
+
+// guard runs f, which touches bbolt's mapped pages, and turns a panic of bbolt
+// or a fault of the mapping (a file truncated underneath) into ErrCorrupt.
+func guard(f func() error) (err error) {
+	old := debug.SetPanicOnFault(true)
+	defer debug.SetPanicOnFault(old)
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%v: %w", p, persist.ErrCorrupt)
+		}
+	}()
+	return f()
+}
