@@ -57,9 +57,8 @@ export function openBare({ url, secret }, events) {
     subscribe: (channel) => send({ subscribe: { channel } }),
     unsubscribe: (channel) => send({ unsubscribe: { channel } }),
     async publish(channel, data, { retain }) {
-      if (retain) await send({ rpc: retained(channel, data) });
-      else await send({ publish: { channel, data } });
-      return "Replied: the message is on disk.";
+      const reply = await send(retain ? { rpc: retained(channel, data) } : { publish: { channel, data } });
+      return `Replied: on disk at offset ${(retain ? reply.rpc.data : reply.publish).offset}.`;
     },
     call: async (method, data) => (await send({ rpc: { method, data } })).rpc.data,
     close: () => socket.close(1000),
@@ -98,19 +97,21 @@ export function openSDK({ url, secret }, events) {
   };
 }
 
-const retained = (channel, data) => ({ method: "parley.publish", data: { channel, data, retain: true } });
+// Without data (an empty field) this clears the retained value.
+const retained = (channel, data) => ({ method: "parley.publish", data: { channel, data: data === "" ? undefined : data, retain: true } });
 
 function rethrow(err) {
   throw err instanceof Error ? err : new Error(`${err.code} ${err.message}`);
 }
 
-// A filter's messages name their topic in tags.topic; a channel's own do not.
+// A retained value is older than the subscription's position: the broker names
+// its offset in the tags, so that no SDK goes back to it.
 function shown(channel, { data, offset, tags = {} }) {
   const payload = typeof data === "string" ? data : JSON.stringify(data);
   return {
     topic: tags.topic ?? channel,
     payload: tags.encoding === "base64" ? `base64 ${payload}` : payload,
-    offset,
+    offset: offset ?? tags.offset,
     via: tags.via,
     retained: tags.retained === "true",
   };

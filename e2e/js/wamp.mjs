@@ -1,0 +1,110 @@
+// WAMP with autobahn-js over each of its serializers. Its handlers see only part
+// of an EVENT's details: the serializer is wrapped to note all of them.
+
+import { createRequire } from "node:module";
+import { burst, hex, isBytes, replace } from "./bytes.mjs";
+
+const autobahn = createRequire(import.meta.url)("autobahn");
+
+const serializers = {
+  json: autobahn.serializer.JSONSerializer,
+  msgpack: autobahn.serializer.MsgpackSerializer,
+  cbor: autobahn.serializer.CBORSerializer,
+};
+
+const EVENT = 36;
+
+// Binary is a type of MessagePack and CBOR; in JSON it is a string that begins
+// with U+0000 (WAMP specification, section "Binary conversion of JSON strings").
+function outgoing(name, value) {
+  return replace(value, (v) => {
+    if (v?.$hex === undefined) return undefined;
+    const bytes = Buffer.from(v.$hex, "hex");
+    return name === "json" ? "\0" + bytes.toString("base64") : bytes;
+  });
+}
+
+function incoming(value) {
+  return replace(value, (v) => {
+    if (isBytes(v)) return hex(v);
+    if (typeof v === "string" && v.startsWith("\0")) return hex(Buffer.from(v.slice(1), "base64"));
+    return undefined;
+  });
+}
+
+function failure(err) {
+  if (err instanceof Error) return err;
+  return Object.assign(new Error([err.error, ...(err.args ?? [])].join(": ")), { code: err.error });
+}
+
+export async function openWAMP(name, { url, user, secret, realm = "realm1" }, events) {
+  let position = {};
+  const serializer = new serializers[name]();
+  const read = serializer.unserialize.bind(serializer);
+  serializer.unserialize = (data) => {
+    const message = read(data);
+    if (message[0] === EVENT) position = message[3];
+    return message;
+  };
+  const connection = new autobahn.Connection({
+    realm,
+    transports: [{ type: "websocket", url, serializers: [serializer], protocols: ["wamp.2." + name] }],
+    max_retries: 0,
+    retry_if_unreachable: false,
+    authid: user,
+    authmethods: secret ? ["ticket"] : undefined,
+    onchallenge: () => secret,
+    on_user_error: (err) => events("unhandled", { text: String(err) }),
+  });
+  // autobahn-js' own Deferred rejections are handled where they are awaited.
+  const session = await new Promise((resolve, reject) => {
+    connection.onopen = (opened, details) => resolve(Object.assign(opened, { details }));
+    connection.onclose = (reason, details) => {
+      events("closed", { reason: details.reason, message: details.message });
+      reject(Object.assign(new Error(`${reason}: ${details.reason}`), { code: details.reason }));
+      return true;
+    };
+    connection.open();
+  });
+  const subscriptions = new Map();
+  const registrations = new Map();
+  const held = (promise) => Promise.resolve(promise).catch((err) => { throw failure(err); });
+
+  return {
+    opened: { session: session.id, protocol: session.details.transport.protocol, authid: session.details.authid, authrole: session.details.authrole },
+    async subscribe({ filter, match, getRetained = false }) {
+      const handler = (args, kwargs, event) => events("message", {
+        topic: event.topic, payload: incoming(Object.keys(kwargs).length > 0 ? { args, kwargs } : { args }),
+        offset: position._parley_offset, via: position._parley_via, retained: event.retained, publication: event.publication,
+      });
+      subscriptions.set(filter, await held(session.subscribe(filter, handler, { match, get_retained: getRetained })));
+    },
+    async unsubscribe({ filter }) {
+      await held(session.unsubscribe(subscriptions.get(filter)));
+    },
+    async publish({ topic, payload, acknowledge = true, retain = false }) {
+      const { args, kwargs } = outgoing(name, payload);
+      const sent = session.publish(topic, args, kwargs, { acknowledge, retain, exclude_me: false });
+      return acknowledge ? { publication: (await held(sent)).id } : {};
+    },
+    burst: ({ topic, prefix, count, window = 20 }) =>
+      burst(count, window, (i) => held(session.publish(topic, [prefix + i], {}, { acknowledge: true, exclude_me: false }))),
+    // Answers every call with what it got, or fails with the error URI given.
+    async register({ procedure, answer, error }) {
+      const endpoint = (args = [], kwargs = {}) => {
+        if (error) throw new autobahn.Error(error, ["refused"], { asked: incoming(args) });
+        if (answer === "sum") return args.reduce((a, b) => a + b, 0);
+        if (answer === "pair") return new autobahn.Result(args, kwargs);
+        if (answer === "bytes") return outgoing(name, { $hex: "00ff80" });
+        return args[0];
+      };
+      registrations.set(procedure, await held(session.register(procedure, endpoint)));
+    },
+    unregister: ({ procedure }) => held(session.unregister(registrations.get(procedure))).then(() => ({})),
+    async call({ procedure, args = [], kwargs = {} }) {
+      const result = await held(session.call(procedure, outgoing(name, args), outgoing(name, kwargs)));
+      return { value: incoming(result instanceof autobahn.Result ? { args: result.args, kwargs: result.kwargs } : result) };
+    },
+    close: async () => connection.close(),
+  };
+}
