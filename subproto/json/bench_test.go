@@ -1,8 +1,8 @@
 package json
 
 import (
-	"io"
 	"log/slog"
+	"strings"
 	"testing"
 
 	"parley/msg"
@@ -49,9 +49,9 @@ func BenchmarkDeliver(b *testing.B) {
 				Message: &msg.Message{Topic: "a/b", Via: msg.ViaMQTT, Offset: 1 << 40, Time: 1 << 40, Payload: msg.Bytes(make([]byte, 256))},
 				Matches: []*msg.Subscription{{Handle: 1}},
 			}}
-			c := &sink{info: subproto.Info{Log: slog.New(slog.NewTextHandler(io.Discard, nil))}}
+			c := &sink{info: subproto.Info{Log: slog.New(slog.DiscardHandler)}}
 			h, ch := deliverTo(src, c, hand)
-			h.handles[1] = ch
+			h.handles = map[uint64]*channel{1: ch}
 			b.ReportAllocs()
 			for b.Loop() {
 				src.left = 100
@@ -75,13 +75,25 @@ func TestDeliverAllocations(t *testing.T) {
 		Message: &msg.Message{Topic: "a", Via: msg.ViaMQTT, Payload: msg.Bytes([]byte("1"))},
 		Matches: []*msg.Subscription{{Handle: 1}},
 	}}
-	c := &sink{info: subproto.Info{Log: slog.New(slog.NewTextHandler(io.Discard, nil))}}
+	c := &sink{info: subproto.Info{Log: slog.New(slog.DiscardHandler)}}
 	h, ch := deliverTo(src, c, false)
-	h.handles[1] = ch
+	h.handles = map[uint64]*channel{1: ch}
 	if n := testing.AllocsPerRun(100, func() { src.left = 100; h.Wake() }); n > 10 { // the race detector makes pools forget
 		t.Fatalf("%v allocations for 100 deliveries", n)
 	}
 	if c.bytes == 0 {
 		t.Fatal("nothing sent")
+	}
+}
+
+// BenchmarkPublish is one publish command of 256 bytes and its reply.
+func BenchmarkPublish(b *testing.B) {
+	s := &fakeSession{publish: func(_ *msg.Message, done func(msg.Offset, error)) { done(1, nil) }}
+	c := &sink{info: subproto.Info{Log: slog.New(slog.DiscardHandler)}}
+	h, _ := deliverTo(s, c, false)
+	frame := []byte(`{"id":7,"publish":{"channel":"a/b","data":{"text":"` + strings.Repeat("x", 256) + `"}}}`)
+	b.ReportAllocs()
+	for b.Loop() {
+		h.Frame(subproto.Text, frame)
 	}
 }

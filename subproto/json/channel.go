@@ -34,6 +34,9 @@ func (h *conn) subscribe(c *command) {
 	}
 	h.handle++
 	ch := &channel{filter: f, handle: h.handle, recover: c.recover, encoded: h.codec.channel(c.channel)}
+	if h.channels == nil {
+		h.channels, h.handles = map[msg.Filter]*channel{}, map[uint64]*channel{}
+	}
 	h.channels[f], h.handles[ch.handle] = ch, ch
 	h.pending++
 	id := c.id
@@ -145,8 +148,7 @@ func (h *conn) notice(n *msg.Notice) {
 	case msg.NoticeTakenOver:
 		h.fail(msg.ErrTakenOver)
 	case msg.NoticeDraining:
-		h.draining = true
-		h.fail(msg.ErrDraining)
+		h.draining = true // finish closes
 	case msg.NoticeRevoked:
 		h.end(n.Subscription, unsubRevoked, "permission denied")
 	case msg.NoticeGap: // resubscribing, it hears that it was not recovered

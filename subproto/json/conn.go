@@ -36,8 +36,8 @@ type conn struct {
 
 	// owned by the handler
 	state    state
-	byHand   bool // one value per message, ids optional, no pings of our own
-	draining bool
+	byHand   bool   // one value per message, ids optional, no pings of our own
+	draining bool   // closes as soon as nothing is pending
 	enterID  uint32 // id of the connect command
 	cancel   context.CancelFunc
 	entry
@@ -185,7 +185,11 @@ func (h *conn) finish() {
 	if h.state == stateClosed {
 		return
 	}
-	read := h.state != stateEntering && h.pending < maxPending &&
+	if h.draining && h.pending == 0 {
+		h.fail(msg.ErrDraining)
+		return
+	}
+	read := h.state != stateEntering && h.pending < maxPending && !h.draining &&
 		(h.session == nil || !h.session.Congested())
 	if read != h.reading {
 		h.reading = read
@@ -235,13 +239,19 @@ func (h *conn) error(id uint32, err error) {
 
 func (h *conn) refuse(c *command, e *replyError) { h.reply(&reply{id: c.id, err: e}) }
 
-func (h *conn) reply(r *reply) { h.sent(h.codec.reply(h.buffer(), r)) }
+func (h *conn) reply(r *reply) {
+	w := h.scratch()
+	w.r = *r // r itself stays on the caller's stack
+	h.sent(h.codec.reply(h.buffer(), &w.r))
+	w.r = reply{}
+}
 
 // scratch is what a connection needs only while it is being called; the
 // engine pools them, so that idle connections hold none.
 type scratch struct {
 	out []byte // what goes into the next message
 	d   msg.Delivery
+	r   reply
 }
 
 func (h *conn) scratch() *scratch {

@@ -23,7 +23,7 @@ func (text) next(frame []byte) (c command, rest []byte, err error) {
 	value := frame[from:s.i]
 	s.space()
 	rest = frame[s.i:]
-	ok := members(value, func(name string, v []byte) bool { return c.member(name, v) })
+	ok := members(value, func(name, v []byte) bool { return c.member(name, v) })
 	if !ok {
 		return c, nil, msg.ErrProtocol
 	}
@@ -31,16 +31,16 @@ func (text) next(frame []byte) (c command, rest []byte, err error) {
 }
 
 // member takes one member of a command; the first request counts.
-func (c *command) member(name string, v []byte) bool {
+func (c *command) member(name, v []byte) bool {
 	if isNull(v) {
 		return true
 	}
-	if name == "id" {
+	if string(name) == "id" {
 		id, err := strconv.ParseUint(string(v), 10, 32)
 		c.id = uint32(id)
 		return err == nil
 	}
-	k := kindOf(name)
+	k := kindOf(string(name))
 	if c.kind > kindUnknown {
 		return true
 	}
@@ -48,8 +48,8 @@ func (c *command) member(name string, v []byte) bool {
 	if k == kindUnknown {
 		return true
 	}
-	return members(v, func(name string, v []byte) bool {
-		return isNull(v) && name != "data" || c.param(name, v)
+	return members(v, func(name, v []byte) bool {
+		return isNull(v) && string(name) != "data" || c.param(string(name), v)
 	})
 }
 
@@ -126,8 +126,8 @@ func (c *command) param(name string, v []byte) (ok bool) {
 // credentials takes user and password from the data of connect, which may hold
 // anything else too.
 func (c *command) credentials(data []byte) bool {
-	members(data, func(name string, v []byte) bool {
-		switch name {
+	members(data, func(name, v []byte) bool {
+		switch string(name) {
 		case "user":
 			c.user, _ = unquote(v)
 		case "password":

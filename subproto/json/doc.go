@@ -34,7 +34,7 @@
 // parley.publish takes {channel or topic, data, encoding, retain, key, tags}:
 // encoding "text" stores the string data as text, "base64" the bytes it decodes
 // to; without data the payload is empty (with retain: clears the retained
-// value); tags may hold content_type, response_topic, correlation (base64) and
+// value); key is stored, but repeats of it are not recognized yet; tags may hold content_type, response_topic, correlation (base64) and
 // user properties as h.<name>. It answers {offset}.
 //
 // The data of any other rpc is the procedure's one argument, or its arguments
@@ -56,6 +56,18 @@
 // older than. info names the publisher if it is disclosed; client is the decimal
 // session id, as in the connect reply.
 //
+// # Errors
+//
+// Codes 100 to 112 and closes 3000 to 3999 mean what they mean in Centrifugo.
+// Our own errors: 400 a procedure's error (the message begins with its URI), 1000
+// storage is full (temporary; reads go on), 1001 storage failed (temporary), 1002
+// authentication unavailable (temporary), 1004 topic is not stored, 1006 timeout
+// (temporary). Our own closes: 4000 authentication unavailable and 4001 storage
+// failed, after which clients reconnect; 4500 session taken over, 4501 no such
+// namespace and 4502 client identifier not valid, after which they do not. A
+// message that is too large closes with 1009 wherever that is found. Malformed
+// input closes with 3501, wrong credentials with 3500, missing ones with 3507.
+//
 // # Guarantees
 //
 // A reply to a publish comes after the message is on disk. Publications of one
@@ -70,5 +82,7 @@
 //
 // While too much of what was published waits, or too many requests are
 // outstanding, nothing is read; the pong deadline stands still meanwhile. While
-// the outgoing queue is full no delivery is pulled from the session.
+// the outgoing queue is full no delivery is pulled from the session. When the
+// broker drains, nothing more is read, what is outstanding is answered, then the
+// connection is closed with 3001.
 package json

@@ -75,8 +75,5 @@ func (e *Engine) Protocols() []string { return []string{"json", "centrifuge-json
 
 // Open implements subproto.Engine.
 func (e *Engine) Open(c subproto.Conn) (subproto.Handler, error) {
-	return &conn{
-		engine: e, c: c, log: c.Info().Log, codec: text{}, reading: true,
-		channels: map[msg.Filter]*channel{}, handles: map[uint64]*channel{},
-	}, nil
+	return &conn{engine: e, c: c, log: c.Info().Log, codec: text{}, reading: true}, nil
 }

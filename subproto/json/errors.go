@@ -71,7 +71,7 @@ type failure struct {
 	ends   bool // the connection ends wherever it happened
 }
 
-// errPlain are failures that have no peer error.
+// Answers that have no peer error behind them.
 var (
 	errInternal      = &replyError{codeInternal, "internal server error", true}
 	errNoMethod      = &replyError{codeNoMethod, "method not found", false}
@@ -86,8 +86,8 @@ var (
 // set, which is an internal one.
 func failureOf(err error) (f failure, ok bool) {
 	is := func(target error) bool { return errors.Is(err, target) }
-	r := func(code uint32, message string, temporary bool, close int, reason string, ends bool) (failure, bool) {
-		return failure{replyError{code, message, temporary}, close, reason, ends}, true
+	r := func(code uint32, message string, temporary bool, closing int, reason string, ends bool) (failure, bool) {
+		return failure{replyError{code, message, temporary}, closing, reason, ends}, true
 	}
 	switch {
 	case is(msg.ErrNotAuthorized), is(msg.ErrTopicReserved):

@@ -59,12 +59,12 @@ func parsePublish(arg []byte) (*msg.Message, bool) {
 	m := new(msg.Message)
 	var data []byte
 	var encoding string
-	ok := members(arg, func(name string, v []byte) (ok bool) {
+	ok := members(arg, func(name, v []byte) (ok bool) {
 		ok = true
-		if isNull(v) && name != "data" {
+		if isNull(v) && string(name) != "data" {
 			return ok
 		}
-		switch name {
+		switch string(name) {
 		case "channel", "topic":
 			m.Topic, ok = unquote(v)
 		case "data":
@@ -77,7 +77,7 @@ func parsePublish(arg []byte) (*msg.Message, bool) {
 			m.Retain = v[0] == 't'
 			ok = v[0] == 't' || v[0] == 'f'
 		case "tags":
-			ok = members(v, func(name string, v []byte) bool { return tag(m, name, v) })
+			ok = members(v, func(name, v []byte) bool { return tag(m, string(name), v) })
 		default:
 			ok = false
 		}

@@ -77,11 +77,11 @@ func arguments(data []byte) msg.Payload {
 	}
 	data = compact(data)
 	var args, kwargs []byte
-	exact := members(data, func(name string, v []byte) bool {
+	exact := members(data, func(name, v []byte) bool {
 		switch {
-		case name == "args" && v[0] == '[' && args == nil:
+		case string(name) == "args" && v[0] == '[' && args == nil:
 			args = v
-		case name == "kwargs" && v[0] == '{' && kwargs == nil:
+		case string(name) == "kwargs" && v[0] == '{' && kwargs == nil:
 			kwargs = v
 		default:
 			return false

@@ -1,6 +1,7 @@
 package json
 
 import (
+	"bytes"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -168,9 +169,9 @@ func (s *scanner) digits() bool {
 }
 
 // members calls f with the name (unquoted) and the text of each member of an
-// object that a scanner has stepped over. It returns false if obj is no object
-// or f refuses; names with a lone surrogate are passed over.
-func members(obj []byte, f func(name string, value []byte) bool) bool {
+// object that a scanner has stepped over; both are lent. It returns false if obj
+// is no object or f refuses; names with a lone surrogate are passed over.
+func members(obj []byte, f func(name, value []byte) bool) bool {
 	if len(obj) == 0 || obj[0] != '{' {
 		return false
 	}
@@ -181,7 +182,7 @@ func members(obj []byte, f func(name string, value []byte) bool) bool {
 		if !s.str() {
 			return false
 		}
-		name, named := unquote(obj[from:s.i])
+		name, named := unquoted(obj[from:s.i])
 		s.space()
 		s.eat(':')
 		s.space()
@@ -206,20 +207,21 @@ func isNull(v []byte) bool { return len(v) == 4 && v[0] == 'n' }
 // inside of strings and numbers stays as it is.
 func compact(v []byte) []byte {
 	out := make([]byte, 0, len(v))
-	quoted := false
-	for i := 0; i < len(v); i++ {
-		c := v[i]
-		switch {
-		case !quoted && isSpace(c):
-			continue
-		case c == '"':
-			quoted = !quoted
-		case c == '\\': // only inside of a string; the next octet is not its end
-			out = append(out, c)
-			i++
-			c = v[i]
+	for i := 0; i < len(v); {
+		from := i
+		if v[i] == '"' {
+			s := scanner{b: v, i: i}
+			s.str()
+			i = s.i
+		} else {
+			for i < len(v) && v[i] != '"' && !isSpace(v[i]) {
+				i++
+			}
 		}
-		out = append(out, c)
+		out = append(out, v[from:i]...)
+		for i < len(v) && isSpace(v[i]) {
+			i++
+		}
 	}
 	return out
 }
@@ -227,16 +229,19 @@ func compact(v []byte) []byte {
 // unquote decodes the string literal q. It fails if q is not a string or has a
 // lone surrogate, which no UTF-8 text can carry.
 func unquote(q []byte) (string, bool) {
+	b, ok := unquoted(q)
+	return string(b), ok
+}
+
+// unquoted is unquote without a copy where none is needed.
+func unquoted(q []byte) ([]byte, bool) {
 	if len(q) < 2 || q[0] != '"' {
-		return "", false
+		return nil, false
 	}
 	q = q[1 : len(q)-1]
-	i := 0
-	for i < len(q) && q[i] != '\\' {
-		i++
-	}
-	if i == len(q) {
-		return string(q), true
+	i := bytes.IndexByte(q, '\\')
+	if i < 0 {
+		return q, true
 	}
 	out := append(make([]byte, 0, len(q)), q[:i]...)
 	for i < len(q) {
@@ -254,12 +259,12 @@ func unquote(q []byte) (string, bool) {
 		}
 		r, n := unicodeEscape(q[i:])
 		if n == 0 {
-			return "", false
+			return nil, false
 		}
 		out = utf8.AppendRune(out, r)
 		i += n
 	}
-	return string(out), true
+	return out, true
 }
 
 func unescape(c byte) byte {

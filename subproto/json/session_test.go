@@ -277,6 +277,25 @@ func TestNotices(t *testing.T) {
 	}
 }
 
+// TestDraining: what is outstanding is answered before the close.
+func TestDraining(t *testing.T) {
+	var done func(msg.Offset, error)
+	s := &fakeSession{publish: func(_ *msg.Message, d func(msg.Offset, error)) { done = d }}
+	c := open(t, New(Options{Attach: s.attach}), subproto.Info{})
+	c.talk(hello + `> {"id":2,"publish":{"channel":"a","data":1}}`)
+	c.c.SetRoom(false)
+	s.give(msg.Delivery{Notice: &msg.Notice{Kind: msg.NoticeDraining}})
+	c.c.SetRoom(true)
+	if _, _, reading := c.c.State(); reading {
+		t.Fatal("reads on")
+	}
+	done(3, nil)
+	s.peer.Wake()
+	c.talk(`
+		< {"id":2,"publish":{"offset":3}}
+		! 3001 shutdown`)
+}
+
 // TestPing: {} every interval; a client that does not answer is sent away, one
 // that is not read is not.
 func TestPing(t *testing.T) {
