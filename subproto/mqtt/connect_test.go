@@ -384,4 +384,3 @@ func TestTinyMaximumPacketSize(t *testing.T) {
 	p.send(connectPacket(5, "c", func(pk *packets.Packet) { pk.Properties.MaximumPacketSize = 4 }))
 	p.wantEnd(0, subproto.CloseTooBig)
 }
-

@@ -5,7 +5,9 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -62,6 +64,13 @@ func startOn(t testing.TB, store persist.Store, change func(*Options)) *broker {
 	}
 	b.e = New(o)
 	return b
+}
+
+// scrape reads all metrics.
+func (b *broker) scrape() string {
+	w := httptest.NewRecorder()
+	b.met.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	return w.Body.String()
 }
 
 // denying refuses whatever has a level "denied".
@@ -372,3 +381,19 @@ func (nowhere) SetReading(bool)            {}
 func (nowhere) Ready()                     {}
 func (nowhere) Wake()                      {}
 func (nowhere) Close(int, string)          {}
+
+// congested makes sessions say so while on is set.
+type congested struct{ on atomic.Bool }
+
+type congestedSession struct {
+	subproto.Session
+	c *congested
+}
+
+func (s congestedSession) Congested() bool { return s.c.on.Load() }
+
+func (c *congested) around(a subproto.Attach) subproto.Attach {
+	return func(p subproto.Peer, id *auth.Identity, params msg.SessionParams, done func(msg.AttachResult, error)) subproto.Session {
+		return congestedSession{a(p, id, params, done), c}
+	}
+}

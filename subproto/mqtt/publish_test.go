@@ -278,4 +278,3 @@ func TestFrameBytesAreCopied(t *testing.T) {
 		pub.receive("will/topic", "will")
 	})
 }
-
