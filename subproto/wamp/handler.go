@@ -1,0 +1,381 @@
+package wamp
+
+import (
+	"context"
+	"errors"
+
+	"github.com/gammazero/nexus/v3/wamp"
+
+	"parley/msg"
+	"parley/subproto"
+)
+
+// Message types (WAMP basic profile section 3.2, advanced profile).
+const (
+	typeHello        = 1
+	typeWelcome      = 2
+	typeAbort        = 3
+	typeChallenge    = 4
+	typeAuthenticate = 5
+	typeGoodbye      = 6
+	typeError        = 8
+	typePublish      = 16
+	typePublished    = 17
+	typeSubscribe    = 32
+	typeSubscribed   = 33
+	typeUnsubscribe  = 34
+	typeUnsubscribed = 35
+	typeEvent        = 36
+	typeCall         = 48
+	typeCancel       = 49
+	typeResult       = 50
+	typeRegister     = 64
+	typeRegistered   = 65
+	typeUnregister   = 66
+	typeUnregistered = 67
+	typeInvocation   = 68
+	typeInterrupt    = 69
+	typeYield        = 70
+)
+
+type state uint8
+
+const (
+	stateFresh      state = iota // HELLO is expected
+	stateChallenged              // AUTHENTICATE is expected
+	stateBusy                    // authenticating or joining: nothing is read
+	stateOpen                    // WELCOME was sent
+	stateEnded                   // nothing is read or sent any more
+)
+
+// handler is one connection. All of it is owned by the goroutine that the
+// gateway calls it from, but for what box and waiting hold.
+type handler struct {
+	// Fixed after construction.
+	e    *Engine
+	conn subproto.Conn
+	w    wire
+
+	box     subproto.Mailbox[outcome]
+	waiting queueSize // bytes in box and backlog that came from nexus
+
+	// Owned by the handler's goroutine.
+	state      state
+	hello      *hello             // until the session is open
+	cancel     context.CancelFunc // of the authentication under way, or nil
+	peer       *peer              // nil before joining
+	session    subproto.Session   // nil before WELCOME
+	pubIDs     *pubIDs
+	own        *caller         // the broker's own session in this namespace
+	subs       map[uint64]*sub // by subscription id
+	calls      map[uint64]*call
+	regs       map[uint64]string // procedures by registration id
+	opening    map[uint64]string // procedures by the request id of an open REGISTER
+	procedures map[string]bool   // both of these
+	backlog    []outcome         // from nexus, waiting for room
+	spare      []outcome
+	elements   [][]byte
+	out        encoder
+	delivery   msg.Delivery
+	held       bool // delivery waits for its SUBSCRIBED
+	paused     bool // reading is off
+}
+
+// outcome is what a callback leaves for the handler: something to do, or a
+// message from nexus.
+type outcome struct {
+	do   func()
+	from wamp.Message
+	size int
+}
+
+func newHandler(e *Engine, c subproto.Conn, w wire) *handler {
+	h := &handler{e: e, conn: c, w: w}
+	h.out.codec = w.codec()
+	return h
+}
+
+// post has f run by the handler's goroutine. Any goroutine.
+func (h *handler) post(f func()) {
+	h.box.Put(outcome{do: f})
+	h.conn.Wake()
+}
+
+// Frame implements subproto.Handler, like the three methods below.
+func (h *handler) Frame(kind subproto.Kind, data []byte) {
+	if h.state == stateEnded {
+		return
+	}
+	if kind != h.w.frame() {
+		h.end(msg.CloseLost, subproto.CloseUnsupported, "wrong kind of frame")
+		return
+	}
+	if err := h.message(data); err != nil {
+		h.violation(err)
+		return
+	}
+	h.turn()
+}
+
+func (h *handler) Wake() { h.turn() }
+func (h *handler) Room() { h.turn() }
+
+func (h *handler) Closed(err error) {
+	how := msg.CloseLost
+	if errors.Is(err, msg.ErrDraining) {
+		how = msg.CloseDrain
+	}
+	h.release(how)
+	h.state = stateEnded
+}
+
+// message handles one message. An error is a protocol violation.
+func (h *handler) message(data []byte) error {
+	el, err := split(h.w, data, h.elements)
+	h.elements = el
+	defer clear(el) // data is only lent
+	if err != nil {
+		return err
+	}
+	if len(el) == 0 {
+		return errMalformed
+	}
+	t, ok := h.w.id(el[0])
+	if !ok {
+		return errType
+	}
+	m := request{w: h.w, el: el}
+	switch h.state {
+	case stateFresh:
+		if t == typeHello {
+			return h.onHello(m)
+		}
+	case stateChallenged:
+		switch t {
+		case typeAuthenticate:
+			return h.onAuthenticate(m)
+		case typeAbort:
+			h.end(msg.CloseGoodbye, subproto.CloseNormal, "")
+			return nil
+		}
+	case stateOpen:
+		return h.open(t, m)
+	}
+	return errOrder
+}
+
+var (
+	errOrder    = errors.New("message out of order")
+	errRepeated = errors.New("request id is in use")
+)
+
+// open handles a message of an open session.
+func (h *handler) open(t uint64, m request) error {
+	switch t {
+	case typePublish:
+		return h.onPublish(m)
+	case typeSubscribe:
+		return h.onSubscribe(m)
+	case typeUnsubscribe:
+		return h.onUnsubscribe(m)
+	case typeCall:
+		return h.onCall(m)
+	case typeCancel:
+		return h.onCancel(m)
+	case typeRegister:
+		return h.onRegister(m)
+	case typeUnregister:
+		return h.onUnregister(m)
+	case typeYield:
+		return h.onYield(m)
+	case typeError:
+		return h.onError(m)
+	case typeGoodbye:
+		h.onGoodbye()
+		return nil
+	case typeAbort:
+		h.end(msg.CloseLost, subproto.CloseNormal, "")
+		return nil
+	}
+	return errOrder
+}
+
+// turn does what has come up: outcomes, then deliveries, then whether to read.
+func (h *handler) turn() {
+	h.settle()
+	h.pump()
+	h.regulate()
+}
+
+// settle handles the outcomes that have arrived, those from nexus only while
+// the connection has room for them.
+func (h *handler) settle() {
+	for h.state != stateEnded {
+		for len(h.backlog) > 0 && h.conn.Room() && h.state != stateEnded {
+			o := h.backlog[0]
+			h.backlog[0] = outcome{}
+			if h.backlog = h.backlog[1:]; len(h.backlog) == 0 {
+				h.backlog = nil
+			}
+			h.received(o)
+		}
+		got := h.box.Take(h.spare)
+		h.spare = got
+		if len(got) == 0 {
+			return
+		}
+		for _, o := range got {
+			switch {
+			case h.state == stateEnded:
+			case o.do != nil:
+				o.do()
+			case len(h.backlog) > 0 || h.state == stateOpen && !h.conn.Room():
+				h.backlog = append(h.backlog, o)
+			default:
+				h.received(o)
+			}
+		}
+	}
+}
+
+func (h *handler) received(o outcome) {
+	h.waiting.add(-o.size)
+	h.fromRouter(o.from)
+}
+
+// regulate decides whether the peer is read.
+func (h *handler) regulate() {
+	if h.state == stateEnded {
+		return
+	}
+	pause := h.state == stateBusy || h.waiting.over(h.e.o.MaxQueue/2) ||
+		h.session != nil && h.session.Congested()
+	if pause != h.paused {
+		h.paused = pause
+		h.conn.SetReading(!pause)
+	}
+	if h.peer != nil && !h.waiting.over(h.e.o.MaxQueue/2) {
+		h.peer.relieve()
+	}
+}
+
+// violation answers what is no message, or none that may come now, and ends the
+// connection (basic profile section 4.3).
+func (h *handler) violation(err error) {
+	h.conn.Info().Log.Debug("protocol violation", "error", err)
+	h.abort(fault{uriProtocol, err.Error(), subproto.CloseProtocol})
+}
+
+// abort sends ABORT and ends the connection.
+func (h *handler) abort(f fault) {
+	h.farewell(typeAbort, f.uri, f.text)
+	h.end(msg.CloseLost, f.code, f.uri)
+}
+
+// farewell sends ABORT or GOODBYE: [type, Details, Reason].
+func (h *handler) farewell(t uint64, uri, text string) {
+	e := h.begin(t, 3)
+	if text == "" {
+		e.dict(0)
+	} else {
+		e.dict(1)
+		e.key("message")
+		e.text(text)
+	}
+	e.endDict()
+	e.text(uri)
+	h.send()
+}
+
+// onGoodbye answers the client's GOODBYE (basic profile section 4.2).
+func (h *handler) onGoodbye() {
+	h.farewell(typeGoodbye, closeGoodbye, "")
+	h.end(msg.CloseGoodbye, subproto.CloseNormal, "")
+}
+
+// goodbye ends an open session from our side.
+func (h *handler) goodbye(how msg.CloseHow, f fault) {
+	h.farewell(typeGoodbye, f.uri, f.text)
+	h.end(how, f.code, f.uri)
+}
+
+// end closes the session and the connection; what was sent still goes out.
+func (h *handler) end(how msg.CloseHow, code int, reason string) {
+	h.release(how)
+	h.state = stateEnded
+	h.conn.Close(code, reason)
+}
+
+// release gives everything back. It may be called again.
+func (h *handler) release(how msg.CloseHow) {
+	if h.cancel != nil {
+		h.cancel()
+		h.cancel = nil
+	}
+	for _, c := range h.calls {
+		c.stop()
+	}
+	if h.peer != nil {
+		h.peer.leave()
+		h.peer.Close()
+	}
+	if h.session != nil {
+		h.session.Close(how)
+	}
+	h.calls, h.subs, h.regs, h.procedures, h.opening, h.backlog = nil, nil, nil, nil, nil, nil
+	h.delivery = msg.Delivery{}
+}
+
+// begin starts a message of n elements; send sends it.
+func (h *handler) begin(t uint64, n int) *encoder {
+	h.out.b = h.out.b[:0]
+	h.out.list(n)
+	h.out.uint(t)
+	return &h.out
+}
+
+func (h *handler) send() {
+	h.out.endList()
+	h.conn.Send(h.w.frame(), h.out.b)
+	if cap(h.out.b) > 4096 { // an idle connection holds no large buffer
+		h.out.b = nil
+	}
+}
+
+// reply sends [type, ids...].
+func (h *handler) reply(t uint64, ids ...uint64) {
+	e := h.begin(t, 1+len(ids))
+	for _, id := range ids {
+		e.uint(id)
+	}
+	h.send()
+}
+
+// refuse answers a request by ERROR: [8, REQUEST.Type, REQUEST.Request,
+// Details, Error, Arguments].
+func (h *handler) refuse(t, id uint64, uri, text string) {
+	n := 5
+	if text != "" {
+		n++
+	}
+	e := h.begin(typeError, n)
+	e.uint(t)
+	e.uint(id)
+	e.dict(0)
+	e.endDict()
+	e.text(uri)
+	if text != "" {
+		e.list(1)
+		e.text(text)
+		e.endList()
+	}
+	h.send()
+}
+
+func (h *handler) refuseErr(t, id uint64, err error) {
+	f := faultOf(err)
+	if f.uri == uriInternal {
+		h.conn.Info().Log.Warn("request failed", "type", t, "error", err)
+	}
+	h.refuse(t, id, f.uri, f.text)
+}
