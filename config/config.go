@@ -58,8 +58,9 @@ type Gateway struct {
 	Compression     bool
 
 	Connections   int     // on all listeners together
-	PerAddress    int     // 0 = not limited
-	Rate          float64 // new connections a second of one address; 0 = not limited
+	PerAddress    int     // of one address
+	Rate          float64 // new connections a second of one address
+	Burst         int     // of one address
 	HeaderBytes   int64
 	MessageBytes  int64
 	QueueBytes    int64
@@ -67,7 +68,7 @@ type Gateway struct {
 	HandshakeTime time.Duration
 	MessageTime   time.Duration
 	WriteTime     time.Duration
-	PingInterval  time.Duration // 0 = no pings
+	PingInterval  time.Duration
 }
 
 // MQTT configures the MQTT engine and its plain listener.
@@ -110,9 +111,8 @@ type StoreTopic struct {
 
 // Limits bounds what one session may hold.
 type Limits struct {
-	Subscriptions int
-	Retained      int
-	RetainedBytes int64
+	Subscriptions int // filters of one session
+	Retained      int // topics with a retained value, per namespace
 }
 
 // Admin configures the listener for operators.

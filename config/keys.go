@@ -2,6 +2,7 @@ package config
 
 import (
 	"log/slog"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -60,9 +61,12 @@ func isToken(s string) bool {
 	return s != "" && len(s) <= 64
 }
 
+func isNewToken(s string) bool { return isToken(s) && !isProtocol(strings.ToLower(s)) }
+
 // isOrigin accepts host patterns as the Origin check takes them.
 func isOrigin(s string) bool {
-	return s != "" && !strings.ContainsAny(s, " ,") && !strings.HasSuffix(s, "/")
+	_, err := path.Match(s, "")
+	return err == nil && s != "" && !strings.ContainsAny(s, " ,") && !strings.HasSuffix(s, "/")
 }
 
 func notEmpty(s string) bool { return s != "" }
@@ -126,25 +130,27 @@ func gatewayKeys(c *Config) []key {
 			"What clients speak that offer no subprotocol; none: they are refused.",
 			choice(&g.DefaultProtocol, append(Protocols(), "none")...)},
 		{"gateway.aliases", "", "{}", "{mqtt5: mqtt, my-app: json}", "Further subprotocol names, and what they mean.",
-			&dict{&g.Aliases, "a subprotocol name", isToken, "one of " + strings.Join(Protocols(), ", "), isProtocol}},
+			&dict{&g.Aliases, "a subprotocol name that is not yet known", isNewToken, "one of " + strings.Join(Protocols(), ", "), isProtocol}},
 		{"gateway.paths", "", "[/, /mqtt, /ws, /wamp, /json, /connection/websocket]", "", "Where upgrades to WebSocket are accepted. The paths of namespaces are added.",
 			&words{&g.Paths, pathRule, isPath}},
 		{"gateway.origins", "", "[]", "[app.example.com, '*.example.org']", "Hosts whose pages may connect, besides the broker's own. * stands for any characters.",
 			&words{&g.Origins, "a host such as app.example.com or *.example.com", isOrigin}},
 		{"gateway.compression", "", "false", "", "Offer permessage-deflate (without context takeover) to WAMP and JSON clients.",
 			boolean(&g.Compression)},
-		{"gateway.limits.connections", "", "50000", "", "Most connections at a time, over all listeners.",
+		{"gateway.limits.connections", "", "20000", "", "Most connections at a time, over all listeners.",
 			number(&g.Connections, 1, 10_000_000)},
-		{"gateway.limits.per_address", "", "0", "200", "Most connections of one address; 0: not limited (behind a proxy all come from one).",
-			number(&g.PerAddress, 0, 10_000_000)},
-		{"gateway.limits.rate", "", "0", "50", "New connections a second of one address; 0: not limited.",
-			decimal(&g.Rate, 0, 1_000_000)},
+		{"gateway.limits.per_address", "", "512", "", "Most connections of one address (IPv6: one /64). Loopback is exempt: a proxy there\nmakes all of its clients look like one address.",
+			number(&g.PerAddress, 1, 10_000_000)},
+		{"gateway.limits.rate", "", "50", "", "New connections a second of one address, loopback exempt, …",
+			decimal(&g.Rate, 0.01, 1_000_000)},
+		{"gateway.limits.burst", "", "200", "", "… and how many may come at once.",
+			number(&g.Burst, 1, 10_000_000)},
 		{"gateway.limits.header", "", "16KiB", "", "Most bytes of an HTTP request's header.",
 			size(&g.HeaderBytes, 1<<10, 1<<20)},
-		{"gateway.limits.message", "", "1MiB", "", "The largest WebSocket message taken, decompressed.",
+		{"gateway.limits.message", "", "1MiB", "", "The largest WebSocket message taken, decompressed. A larger mqtt.max_packet counts\ninstead.",
 			size(&g.MessageBytes, 1<<10, 256<<20)},
-		{"gateway.limits.queue", "", "1MiB", "", "Bytes queued for a client that reads slowly, before deliveries wait in the log.",
-			size(&g.QueueBytes, 4<<10, 256<<20)},
+		{"gateway.limits.queue", "", "1MiB", "", "Bytes of replies queued for a client that does not read them, before it is closed.",
+			size(&g.QueueBytes, 64<<10, 256<<20)},
 		{"gateway.timeouts.header", "", "5s", "", "From connecting to the end of the HTTP request's header.",
 			duration(&g.HeaderTime, 100*time.Millisecond, time.Minute)},
 		{"gateway.timeouts.handshake", "", "10s", "", "From connecting to a complete CONNECT, HELLO or connect.",
@@ -153,8 +159,8 @@ func gatewayKeys(c *Config) []key {
 			duration(&g.MessageTime, 100*time.Millisecond, 10*time.Minute)},
 		{"gateway.timeouts.write", "", "10s", "", "For a client to take anything at all of what is written to it.",
 			duration(&g.WriteTime, 100*time.Millisecond, 10*time.Minute)},
-		{"gateway.timeouts.ping", "", "25s", "", "Between pings to WAMP and JSON clients; twice this without a sign of life closes. 0s: off.",
-			duration(&g.PingInterval, 0, time.Hour)},
+		{"gateway.timeouts.ping", "", "25s", "", "Between pings to WAMP and JSON clients; twice this without a sign of life closes.",
+			duration(&g.PingInterval, time.Second, time.Hour)},
 	}
 }
 
@@ -177,10 +183,10 @@ func storeKeys(c *Config) []key {
 		{"store.topics", "", "[]", "[{filter: telemetry/#, store: none}, {filter: audit/#, store: all}]",
 			"What is stored, the first filter that matches decides: acknowledged (as without a\nrule: what is published with QoS 1, acknowledged or retained), all, or none.",
 			storeTopics(&c.Store.Topics)},
-		{"limits.subscriptions", "", "1000", "", "Filters of one session.",
+		{"limits.subscriptions", "", "10000", "", "Filters of one session.",
 			number(&c.Limits.Subscriptions, 1, 1_000_000)},
 		{"limits.retained", "", "1000000", "", "Topics of one namespace with a retained value.",
-			number(&c.Limits.Retained, 0, 100_000_000)},
+			number(&c.Limits.Retained, 1, 100_000_000)},
 		{"will.restart_grace", "", "30s", "", "How long after a restart the wills of clients that were connected before it wait for them.",
 			duration(&c.WillRestartGrace, 0, 24*time.Hour)},
 	}

@@ -1,0 +1,248 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/eclipse/paho.golang/packets"
+	"github.com/eclipse/paho.golang/paho"
+
+	"parley/msg"
+)
+
+// mqttClient speaks MQTT 5 with paho.
+type mqttClient struct {
+	paho *paho.Client
+	done chan struct{}
+
+	mu   sync.Mutex
+	subs []mqttSubscription
+	err  error // set once
+}
+
+type mqttSubscription struct {
+	filter msg.Filter
+	handle func(Received)
+}
+
+const (
+	mqttKeepAlive      = 30 // seconds
+	mqttReceiveMaximum = 100
+)
+
+func dialMQTT(ctx context.Context, o *Options) (Client, error) {
+	u, err := target(o.URL)
+	if err != nil {
+		return nil, err
+	}
+	var conn net.Conn
+	if strings.HasPrefix(u.Scheme, "mqtt") {
+		conn, err = dialStream(ctx, o, u)
+	} else {
+		var ws *websocket.Conn
+		if ws, err = dialWebSocket(ctx, o, "mqtt"); err == nil {
+			conn = websocket.NetConn(context.Background(), ws, websocket.MessageBinary)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	c := &mqttClient{done: make(chan struct{})}
+	c.paho = paho.NewClient(paho.ClientConfig{
+		Conn:              packets.NewThreadSafeConn(conn),
+		PacketTimeout:     time.Hour, // the callers' contexts bound each exchange
+		OnPublishReceived: []func(paho.PublishReceived) (bool, error){c.received},
+		OnServerDisconnect: func(d *paho.Disconnect) {
+			c.fail(reason("DISCONNECT", d.ReasonCode, ""))
+		},
+		OnClientError: func(err error) { c.fail(err) },
+	})
+	receiveMaximum := uint16(mqttReceiveMaximum)
+	connect := &paho.Connect{
+		ClientID: o.ClientID, CleanStart: true, KeepAlive: mqttKeepAlive,
+		Properties: &paho.ConnectProperties{
+			ReceiveMaximum: &receiveMaximum,
+			User:           paho.UserProperties{{Key: "parley-offset", Value: "1"}},
+		},
+	}
+	secret := o.Token
+	if secret == "" {
+		secret = o.Password
+	}
+	connect.Username, connect.UsernameFlag = o.User, o.User != ""
+	connect.Password, connect.PasswordFlag = []byte(secret), secret != ""
+	connack, err := c.paho.Connect(ctx, connect)
+	if err != nil {
+		conn.Close()
+		if connack != nil && connack.ReasonCode >= 0x80 {
+			return nil, reason("CONNACK", connack.ReasonCode, connack.Properties.ReasonString)
+		}
+		return nil, err
+	}
+	go func() {
+		<-c.paho.Done()
+		c.fail(errors.New("by the other side"))
+	}()
+	return c, nil
+}
+
+// fail notes why the connection ended; the first cause counts.
+func (c *mqttClient) fail(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err == nil {
+		c.err = fmt.Errorf("%w: %w", ErrClosed, err)
+		close(c.done)
+	}
+}
+
+// reason makes an error of an MQTT 5 reason code (section 2.4).
+func reason(packet string, code byte, text string) error {
+	err := fmt.Errorf("%s 0x%02X %s", packet, code, reasonName(code))
+	if text != "" {
+		err = fmt.Errorf("%w: %s", err, text)
+	}
+	switch code {
+	case 0x86, 0x87, 0x8A, 0x8C:
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	return err
+}
+
+func reasonName(code byte) string {
+	switch code {
+	case 0x80:
+		return "unspecified error"
+	case 0x82:
+		return "protocol error"
+	case 0x83:
+		return "implementation specific error"
+	case 0x85:
+		return "client identifier not valid"
+	case 0x86:
+		return "bad user name or password"
+	case 0x87:
+		return "not authorized"
+	case 0x88:
+		return "server unavailable"
+	case 0x89:
+		return "server busy"
+	case 0x8B:
+		return "server shutting down"
+	case 0x8E:
+		return "session taken over"
+	case 0x8F:
+		return "topic filter invalid"
+	case 0x90:
+		return "topic name invalid"
+	case 0x95:
+		return "packet too large"
+	case 0x97:
+		return "quota exceeded"
+	case 0x9E:
+		return "shared subscriptions not supported"
+	}
+	return "(see MQTT 5 section 2.4)"
+}
+
+func (c *mqttClient) received(p paho.PublishReceived) (bool, error) {
+	r := Received{Topic: p.Packet.Topic, Payload: p.Packet.Payload, Retained: p.Packet.Retain, QoS: p.Packet.QoS}
+	if props := p.Packet.Properties; props != nil {
+		r.ContentType = props.ContentType
+		r.Via = props.User.Get("parley-via")
+		if n, err := strconv.ParseUint(props.User.Get("parley-offset"), 10, 64); err == nil {
+			r.Offset = msg.Offset(n)
+		}
+	}
+	c.mu.Lock()
+	var handle func(Received)
+	for _, s := range c.subs {
+		if s.filter.Matches(r.Topic) {
+			handle = s.handle
+			break
+		}
+	}
+	c.mu.Unlock()
+	if handle != nil {
+		handle(r)
+	}
+	return true, nil
+}
+
+func (c *mqttClient) Publish(ctx context.Context, p Publication) (msg.Offset, error) {
+	publish := &paho.Publish{Topic: p.Topic, Payload: p.Payload, QoS: p.QoS, Retain: p.Retain, Properties: &paho.PublishProperties{ContentType: p.ContentType}}
+	resp, err := c.paho.Publish(ctx, publish)
+	if err == nil {
+		return 0, nil
+	}
+	if resp != nil && resp.ReasonCode >= 0x80 {
+		text := ""
+		if resp.Properties != nil {
+			text = resp.Properties.ReasonString
+		}
+		return 0, reason("PUBACK", resp.ReasonCode, text)
+	}
+	return 0, c.orEnded(ctx, err)
+}
+
+// orEnded prefers why the connection ended over what a request saw of it.
+func (c *mqttClient) orEnded(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if ended := c.Err(); ended != nil {
+		return ended
+	}
+	return err
+}
+
+func (c *mqttClient) Subscribe(ctx context.Context, filter string, qos byte, handle func(Received)) error {
+	f, err := msg.ParseFilter(filter)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	c.subs = append(c.subs, mqttSubscription{f, handle}) // before SUBACK: the first messages follow it at once
+	c.mu.Unlock()
+	suback, err := c.paho.Subscribe(ctx, &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: filter, QoS: qos}}})
+	if err == nil {
+		return nil
+	}
+	if suback != nil && len(suback.Reasons) == 1 && suback.Reasons[0] >= 0x80 {
+		return reason("SUBACK", suback.Reasons[0], "")
+	}
+	return c.orEnded(ctx, err)
+}
+
+func (c *mqttClient) Call(context.Context, string, Args) (Args, error) {
+	return Args{}, fmt.Errorf("%w: MQTT has no calls; use --protocol wamp or json", ErrUnsupported)
+}
+
+func (c *mqttClient) Done() <-chan struct{} { return c.done }
+
+func (c *mqttClient) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+func (c *mqttClient) Close() error {
+	ended := c.Err() != nil
+	c.fail(errors.New("by this side"))
+	var err error
+	if !ended {
+		err = c.paho.Disconnect(&paho.Disconnect{})
+	}
+	select {
+	case <-c.paho.Done():
+	case <-time.After(goodbyeTime):
+	}
+	return err
+}

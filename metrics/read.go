@@ -1,0 +1,19 @@
+package metrics
+
+// OpenConnections reads how many connections are open now, by protocol; for
+// status pages, not for hot paths: it gathers the whole set.
+func (s *Set) OpenConnections() map[string]int {
+	open := map[string]int{}
+	families, _ := s.reg.Gather() // what failed to gather is not ours
+	for _, f := range families {
+		if f.GetName() != "parley_connections" {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			if n := int(m.GetGauge().GetValue()); n != 0 && len(m.GetLabel()) == 1 {
+				open[m.GetLabel()[0].GetValue()] = n
+			}
+		}
+	}
+	return open
+}
