@@ -27,7 +27,7 @@ var arrows = map[string][]string{
 	"auth":     {"msg"},
 	"config":   {"msg", "auth"},
 	"persist":  {"msg"},
-	"hub":      {"msg", "auth", "persist", "metrics"},
+	"hub":      {"msg", "auth", "persist", "subproto", "metrics"}, // subproto: docs/adr/0005-hub-and-the-session-contract.md
 	"subproto": {"msg", "auth"},
 	"gateway":  {"msg", "auth", "subproto", "metrics"},
 	"admin":    {"msg", "auth", "metrics"},
@@ -35,6 +35,7 @@ var arrows = map[string][]string{
 
 	"persist/*":  {"msg", "persist"},
 	"subproto/*": {"msg", "auth", "subproto", "metrics"},
+	"gateway/*":  {"subproto"},
 	"admin/*":    {"msg", "auth", "metrics"},
 	"cmd/broker": {everything},
 
@@ -59,6 +60,7 @@ var owners = map[string][]string{
 	"github.com/spf13/cobra":               {"cmd/broker"},
 	"github.com/coder/websocket":           {"gateway", "client"},
 	"github.com/centrifugal/centrifuge-go": {"client"},
+	"github.com/eclipse/paho.golang":       {"client"},
 	"github.com/centrifugal/protocol":      {"subproto/json", "client"},
 	"golang.org/x/crypto":                  {"auth", "cmd/broker"},
 	"golang.org/x/term":                    {"cmd/broker"},
