@@ -19,16 +19,20 @@ type sock struct {
 	refused string          // why only a refusal may be sent; "" = admitted
 	since   atomic.Int64    // clock when the handshake's time began
 
-	// nonblock makes Read return errWouldBlock instead of waiting. Set before
-	// the connection's only reader starts.
-	nonblock bool
-	readFn   func(fd uintptr) bool // with its arguments and results
-	p        []byte
-	n        int
-	err      error
+	// nonblock, if set, makes Read return errWouldBlock instead of waiting. Set
+	// before the connection's only reader starts.
+	nonblock *nonblocking
 
 	close   sync.Once
 	release func()
+}
+
+// nonblocking reads without waiting.
+type nonblocking struct {
+	readFn func(fd uintptr) bool // with its argument and results
+	p      []byte
+	n      int
+	err    error
 }
 
 // errWouldBlock is temporary for crypto/tls, which then keeps its state.
@@ -50,27 +54,34 @@ func newSock(nc net.Conn, now int64, refused string, release func()) *sock {
 }
 
 func (s *sock) Read(p []byte) (int, error) {
-	if !s.nonblock {
+	if s.nonblock == nil {
 		return s.Conn.Read(p)
 	}
-	if s.readFn == nil {
-		s.readFn = func(fd uintptr) bool {
-			s.n, s.err = readFD(fd, s.p)
-			return true
-		}
+	return s.nonblock.read(s.rc, p)
+}
+
+func newNonblocking() *nonblocking {
+	b := new(nonblocking)
+	b.readFn = func(fd uintptr) bool {
+		b.n, b.err = readFD(fd, b.p)
+		return true
 	}
-	s.p = p
-	err := s.rc.Read(s.readFn)
-	s.p = nil
+	return b
+}
+
+func (b *nonblocking) read(rc syscall.RawConn, p []byte) (int, error) {
+	b.p = p
+	err := rc.Read(b.readFn)
+	b.p = nil
 	switch {
 	case err != nil:
 		return 0, err
-	case s.err == syscall.EAGAIN:
+	case b.err == syscall.EAGAIN:
 		return 0, errWouldBlock
-	case s.err == nil && s.n == 0:
+	case b.err == nil && b.n == 0:
 		return 0, io.EOF
 	}
-	return s.n, s.err
+	return b.n, b.err
 }
 
 // Close closes once and gives the place back.

@@ -43,6 +43,10 @@ type Gateway struct {
 	wg       sync.WaitGroup
 	sweeper  sync.WaitGroup
 
+	// Owned by the sweeper.
+	shrunk     int   // connections gone idle since Settled was called
+	settleNext int64 // clock before which it is not called again
+
 	mu        sync.Mutex
 	started   bool // the sweeper runs
 	stopped   bool // no connection may be added

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -169,7 +170,7 @@ func (g *Gateway) accept(w http.ResponseWriter, r *http.Request, c *conn, s *soc
 func (g *Gateway) newConn(p *protocol, remote string) *conn {
 	c := &conn{g: g, proto: p, ended: true}
 	c.info.Protocol, c.info.Remote = p.name, remote
-	c.info.Log = g.log.With("remote", remote, "protocol", p.name)
+	c.info.Log = slog.New(connLog{c})
 	c.out.flushFn = c.tryWrite
 	c.heard.Store(g.clock.Load())
 	return c

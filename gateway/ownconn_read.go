@@ -46,7 +46,11 @@ func (in *input) init(c *conn, nc net.Conn, s *sock) {
 }
 
 // own begins the time when only the reader reads.
-func (in *input) own() { in.sock.nonblock = in.tls && in.rc != nil }
+func (in *input) own() {
+	if in.tls && in.rc != nil {
+		in.sock.nonblock = newNonblocking()
+	}
+}
 
 // preload takes over what net/http had read beyond the request.
 func (in *input) preload(r *bufio.Reader) {

@@ -13,8 +13,11 @@ const (
 	isNudged                   // the sweeper has interrupted that wait
 )
 
-// doorSweep is how often addresses are forgotten.
-const doorSweep = int64(30 * time.Second)
+const (
+	doorSweep   = int64(30 * time.Second) // how often addresses are forgotten
+	settleFrom  = 1000
+	settleEvery = int64(time.Minute)
+)
 
 // sweep watches all times of all connections until every connection has ended.
 func (g *Gateway) sweep() {
@@ -32,10 +35,14 @@ func (g *Gateway) sweep() {
 		now := int64(time.Since(g.epoch))
 		g.clock.Store(now)
 		conns = g.snapshot(conns[:0])
+		shrunk := 0
 		for _, c := range conns {
-			c.check(now)
+			if c.check(now) {
+				shrunk++
+			}
 		}
 		clear(conns)
+		g.settle(shrunk, now)
 		if now-swept > doorSweep {
 			swept = now
 			g.door.sweep(time.Now())
@@ -43,27 +50,41 @@ func (g *Gateway) sweep() {
 	}
 }
 
-// check ends c if it is late, pings it if it is due, and shrinks it if it is idle.
-func (c *conn) check(now int64) {
+// settle counts connections that went idle, and calls Options.Settled when
+// enough have and no more do. Owned by the sweeper.
+func (g *Gateway) settle(shrunk int, now int64) {
+	g.shrunk += shrunk
+	if g.o.Settled == nil || shrunk > 0 || g.shrunk < settleFrom || now < g.settleNext {
+		return
+	}
+	g.shrunk, g.settleNext = 0, now+settleEvery
+	g.sweeper.Go(g.o.Settled)
+}
+
+// check ends c if it is late, pings it if it is due, and shrinks it (true) if it
+// is idle.
+func (c *conn) check(now int64) bool {
 	t := &c.g.o.Timeouts
 	if c.isClosing.Load() {
-		return
+		return false
 	}
 	if !c.ready.Load() && now-c.in.sock.since.Load() > int64(t.Handshake) {
 		c.g.refuse(refusedHandshake)
 		c.end(subproto.ClosePolicy, "handshake timeout", msg.ErrTimeout)
-		return
+		return false
 	}
 	if since := c.messageSince.Load(); since != 0 && now-since > int64(t.Message) {
 		c.end(subproto.ClosePolicy, "message timeout", msg.ErrTimeout)
-		return
+		return false
 	}
 	if c.ping.Load() && !c.checkPing(now) {
-		return
+		return false
 	}
 	if c.deep.Load() && now-c.heard.Load() > int64(t.Idle) && c.parked.CompareAndSwap(isParked, isNudged) {
 		c.in.sock.SetReadDeadline(time.Unix(1, 0))
+		return true
 	}
+	return false
 }
 
 // checkPing sends a ping when an interval has passed and gives the peer up when
