@@ -50,6 +50,12 @@ func TestRPC(t *testing.T) {
 		< {"id":6,"error":{"code":400,"message":"com.example.bad: because"}}
 		> {"id":7,"rpc":{"method":"error:wamp.error.no_such_procedure"}}
 		< {"id":7,"error":{"code":104,"message":"method not found"}}
+		> {"id":7,"rpc":{"method":"error:wamp.error.not_authorized"}}
+		< {"id":7,"error":{"code":103,"message":"permission denied"}}
+		> {"id":7,"rpc":{"method":"error:wamp.error.canceled"}}
+		< {"id":7,"error":{"code":1006,"message":"timeout","temporary":true}}
+		> {"id":7,"rpc":{"method":"result:[[\"\\u0000AQI=\"]]"}}
+		< {"id":7,"rpc":{"data":"AQI=","encoding":"base64"}}
 		> {"id":8,"rpc":{"method":"none"}}
 		< {"id":8,"error":{"code":104,"message":"method not found"}}
 		> {"id":9,"rpc":{"method":"hang"}}

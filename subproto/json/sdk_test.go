@@ -128,21 +128,7 @@ func TestSDK(t *testing.T) {
 		t.Fatalf("%+v", e)
 	}
 	checkSDKCalls(t, c)
-	for i := range 500 {
-		go func() {
-			if _, err := c.Publish(ctx, "a/c", []byte("1")); err != nil {
-				t.Error(i, err)
-			}
-		}()
-	}
-	last := e.Offset
-	for range 500 {
-		e := within(t, pubs, "publication of many")
-		if e.Offset <= last {
-			t.Fatalf("offset %d after %d", e.Offset, last)
-		}
-		last = e.Offset
-	}
+	checkSDKOrder(t, c, pubs, e.Offset)
 	for range 2 {
 		within(t, pongs, "pong")
 	}
@@ -154,6 +140,25 @@ func TestSDK(t *testing.T) {
 	}
 	if _, err := c.RPC(ctx, "echo", nil); err != nil { // its reply comes after that to unsubscribe
 		t.Fatal(err)
+	}
+}
+
+// checkSDKOrder: 500 publishes at once are acknowledged and come in the order of the log.
+func checkSDKOrder(t *testing.T, c *centrifuge.Client, pubs <-chan centrifuge.PublicationEvent, last uint64) {
+	t.Helper()
+	for i := range 500 {
+		go func() {
+			if _, err := c.Publish(context.Background(), "a/c", []byte("1")); err != nil {
+				t.Error(i, err)
+			}
+		}()
+	}
+	for range 500 {
+		e := within(t, pubs, "publication of many")
+		if e.Offset <= last {
+			t.Fatalf("offset %d after %d", e.Offset, last)
+		}
+		last = e.Offset
 	}
 }
 

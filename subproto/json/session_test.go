@@ -296,6 +296,22 @@ func TestDraining(t *testing.T) {
 		! 3001 shutdown`)
 }
 
+// TestForeignError: what is no peer error is an internal one to the client.
+func TestForeignError(t *testing.T) {
+	s := &fakeSession{publish: func(_ *msg.Message, done func(msg.Offset, error)) { done(0, io.ErrShortWrite) }}
+	e := New(Options{Attach: s.attach})
+	open(t, e, subproto.Info{}).talk(hello + `
+		> {"id":2,"publish":{"channel":"a","data":1}}
+		< {"id":2,"error":{"code":100,"message":"internal server error","temporary":true}}`)
+	refuse := func(_ subproto.Peer, _ *auth.Identity, _ msg.SessionParams, done func(msg.AttachResult, error)) subproto.Session {
+		done(msg.AttachResult{}, io.ErrShortWrite)
+		return s
+	}
+	open(t, New(Options{Attach: refuse}), subproto.Info{}).talk(`
+		> {"id":1,"connect":{}}
+		! 3004 internal server error`)
+}
+
 // TestPing: {} every interval; a client that does not answer is sent away, one
 // that is not read is not.
 func TestPing(t *testing.T) {
