@@ -116,7 +116,7 @@ func (o *Options) status(w http.ResponseWriter, _ *http.Request) {
 		s.Reason = err.Error()
 	}
 	s.Ready = s.Reason == ""
-	s.Uptime = time.Since(s.Started).Round(time.Millisecond).Seconds()
+	s.Uptime = float64(time.Since(s.Started).Milliseconds()) / 1000
 	w.Header().Set("Content-Type", "application/json")
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")

@@ -87,11 +87,13 @@ type Auth struct {
 	Default bool // allow what no rule names
 }
 
-// Rule allows or denies actions; see the key auth.rules.
+// Rule allows or denies actions; the first that applies decides. An empty list
+// does not restrict.
 type Rule struct {
+	Name       string   // for the log, "" = none
 	Allow      []string // actions (publish, subscribe, call, register); exactly one of Allow and Deny is given
 	Deny       []string
-	Topics     []msg.Filter
+	Topics     []string // filters, in which %u stands for the user's name
 	Users      []string
 	Roles      []string
 	Namespaces []string

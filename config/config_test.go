@@ -310,7 +310,7 @@ func TestStructuresInTheEnvironment(t *testing.T) {
 	if len(l.Namespaces) != 2 || l.Namespaces[0].Hosts[0] != "a.example" || l.Gateway.Aliases["x"] != "mqtt" || len(l.Gateway.Origins) != 0 {
 		t.Errorf("%+v", l.Config)
 	}
-	if len(l.Auth.Rules) != 1 || l.Auth.Rules[0].Deny[0] != "publish" || !l.Auth.Rules[0].Topics[0].Matches("secret/x") {
+	if len(l.Auth.Rules) != 1 || l.Auth.Rules[0].Deny[0] != "publish" || l.Auth.Rules[0].Topics[0] != "secret/#" {
 		t.Errorf("%+v", l.Auth.Rules)
 	}
 }

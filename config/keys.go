@@ -166,10 +166,10 @@ func gatewayKeys(c *Config) []key {
 
 func authKeys(c *Config) []key {
 	return []key{
-		{"auth.file", "auth-file", `""`, "/etc/parley/users", "Users and tokens, written by broker passwd and broker token create. SIGHUP reads it again.",
+		{"auth.file", "auth-file", `""`, "/etc/parley/users", "Users and tokens, written by broker passwd and broker token create. SIGHUP reads\nit again, and so does a change of the file within a few seconds.",
 			word(&c.Auth.File, "a file", nil)},
-		{"auth.rules", "", "[]", "[{allow: [publish, subscribe], topics: [sensors/#], roles: [device]}, {deny: [subscribe], topics: [secret/#]}]",
-			"Who may do what. A rule applies to all topics, users, roles and namespaces it does\nnot restrict; a denial outweighs any permission. A procedure a.b is the topic a/b.",
+		{"auth.rules", "", "[]", "[{deny: [subscribe], topics: [secret/#], roles: [anonymous]}, {allow: [publish, subscribe], topics: [devices/%u/#]}]",
+			"Who may do what: the first rule that applies decides. What a rule does not name\n(topics, users, roles, namespaces) does not restrict it. %u in a topic is the user's\nname; a procedure a.b is the topic a/b; everybody has the role anonymous or\nauthenticated besides those of auth.file.",
 			rules(&c.Auth.Rules)},
 		{"auth.default", "", "allow", "deny", "What happens to what no rule names.",
 			mapped(&c.Auth.Default, []string{"allow", "deny"}, []bool{true, false})},
@@ -201,7 +201,7 @@ func operatorKeys(c *Config) []key {
 		{"admin.allow_anonymous", "", "false", "", "Let anybody who can reach admin_listen read it, even if it is not loopback.",
 			boolean(&c.Admin.AllowAnonymous)},
 		{"admin.role", "", "admin", "", "The role that a user needs for an admin_listen that is not loopback.",
-			word(&c.Admin.Role, nameRule, isName)},
+			word(&c.Admin.Role, principalRule, isPrincipal)},
 		{"drain.spread", "", "5s", "", "The time over which clients are told to go, so that they do not all come back at once.",
 			duration(&c.Drain.Spread, 0, 10*time.Minute)},
 		{"drain.grace", "", "10s", "", "How long to wait for what is still open after that.",

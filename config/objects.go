@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 
 	"go.yaml.in/yaml/v3"
 
@@ -158,33 +159,20 @@ func pairs(kv ...string) string {
 	return strings.Join(parts, ", ")
 }
 
-// filters is a list of topic filters.
-type filters struct{ p *[]msg.Filter }
-
 const filterRule = "a topic filter such as sensors/+/temperature or sensors/#"
 
-func (v filters) kind() string { return "list" }
-func (v filters) rule() string { return "a list, each " + filterRule }
-func (v filters) text() string { return list(patterns(*v.p)) }
-
-func patterns(fs []msg.Filter) []string {
-	out := make([]string, len(fs))
-	for i, f := range fs {
-		out[i] = f.String()
-	}
-	return out
+// isRuleFilter accepts the filters of rules, where %u stands for a user's name.
+func isRuleFilter(s string) bool {
+	f, err := msg.ParseFilter(strings.ReplaceAll(s, "%u", "u"))
+	return err == nil && f.Group == ""
 }
 
-func (v filters) set(n *yaml.Node, report reporter) {
-	isFilter := func(s string) bool { _, err := msg.ParseFilter(s); return err == nil }
-	if l, ok := takeWords(n, "", filterRule, isFilter, report); ok {
-		*v.p = nil
-		for _, s := range l {
-			f, _ := msg.ParseFilter(s)
-			*v.p = append(*v.p, f)
-		}
-	}
+// isPrincipal accepts the names of users and roles, as package auth does.
+func isPrincipal(s string) bool {
+	return s != "" && len(s) <= 256 && strings.IndexFunc(s, unicode.IsControl) < 0
 }
+
+const principalRule = "a name of 1 to 256 bytes"
 
 func filter(p *msg.Filter) value {
 	return &scalar{
@@ -231,9 +219,10 @@ func rules(p *[]Rule) value {
 			return []field{
 				{"allow", false, &words{&r.Allow, actionRule, isAction}},
 				{"deny", false, &words{&r.Deny, actionRule, isAction}},
-				{"topics", false, filters{&r.Topics}},
-				{"users", false, &words{&r.Users, nameRule, isName}},
-				{"roles", false, &words{&r.Roles, nameRule, isName}},
+				{"name", false, word(&r.Name, principalRule, isPrincipal)},
+				{"topics", false, &words{&r.Topics, filterRule, isRuleFilter}},
+				{"users", false, &words{&r.Users, principalRule, isPrincipal}},
+				{"roles", false, &words{&r.Roles, principalRule, isPrincipal}},
 				{"namespaces", false, &words{&r.Namespaces, nameRule, isName}},
 			}
 		},
@@ -244,8 +233,16 @@ func rules(p *[]Rule) value {
 			return ""
 		},
 		show: func(r Rule) string {
-			return "{" + pairs("allow", list(r.Allow), "deny", list(r.Deny), "topics", list(patterns(r.Topics)),
+			return "{" + pairs("name", listName(r.Name), "allow", list(r.Allow), "deny", list(r.Deny), "topics", list(r.Topics),
 				"users", list(r.Users), "roles", list(r.Roles), "namespaces", list(r.Namespaces)) + "}"
 		},
 	}
+}
+
+// listName quotes a name for display; "" stays "" and is left out.
+func listName(s string) string {
+	if s == "" {
+		return ""
+	}
+	return quote(s)
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 )
 
 // settle checks what no key can check alone, and derives what depends on others.
@@ -60,17 +61,16 @@ func (l *loader) namespaces() {
 			claim("path", p, n.Name)
 		}
 	}
+	for i, r := range c.Auth.Rules {
+		for _, n := range r.Namespaces {
+			if !slices.Contains(names, n) {
+				l.conflict("auth.rules", fmt.Sprintf("rule %d: namespace %s does not exist; %s", i+1, n, didYouMean(n, names)))
+			}
+		}
+	}
 	if !slices.Contains(names, c.DefaultNamespace) {
-		l.conflict("default_namespace", notAllowed(c.DefaultNamespace, "the name of one of the namespaces: "+joinOr(names)))
+		l.conflict("default_namespace", notAllowed(c.DefaultNamespace, "the name of one of the namespaces: "+strings.Join(names, ", ")))
 	}
-}
-
-func joinOr(names []string) string {
-	s := names[0]
-	for _, n := range names[1:] {
-		s += ", " + n
-	}
-	return s
 }
 
 func (l *loader) pair(path string, t TLS) {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"parley/auth"
 	"parley/config"
 )
 
@@ -71,8 +72,11 @@ func checkFiles(l *config.Loaded) config.Problems {
 		}
 	}
 	if l.Auth.File != "" {
-		add("auth.file", checkAuthFile(l.Auth.File))
+		_, err := auth.LoadFile(l.Auth.File)
+		add("auth.file", err)
 	}
+	_, err := policyOf(&l.Auth)
+	add("auth.rules", err)
 	add("data", checkDirectory(l.Data))
 	return problems
 }

@@ -123,5 +123,6 @@ func newRoot(s *streams) *cobra.Command {
 	}
 	group("server", serveCommand(s), checkCommand(s), configCommand(s), healthCommand(s), echoCommand(s), versionCommand(s))
 	group("client", pubCommand(s), subCommand(s), callCommand(s))
+	group("users", passwdCommand(s), tokenCommand(s))
 	return root
 }
