@@ -300,7 +300,9 @@ func (c *committer) emitNext() {
 // stall parks an op until the store has room; its session is not read further.
 func (c *committer) stall(o op) {
 	o.s.stalled = true
-	o.s.waitsForRoom.Store(true)
+	if !o.s.waitsForRoom.Swap(true) {
+		o.s.peer.Wake() // so that it stops reading
+	}
 	c.stalled = append(c.stalled, o)
 	if c.retry == nil {
 		c.retry = time.After(retryFull)

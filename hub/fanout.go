@@ -126,7 +126,7 @@ func (s *shard) deliver(e *entry) {
 	h := s.match(e.ns, m.Topic)
 	for i := range h.sessions {
 		hit := &h.sessions[i]
-		if hit.s.push(e, m, hit.regs) && !hit.s.touched {
+		if _, wake := hit.s.push(e, m, hit.regs); wake && !hit.s.touched {
 			hit.s.touched = true
 			s.touched = append(s.touched, hit.s)
 		}

@@ -90,8 +90,11 @@ func (g *group) push(e *entry, m *msg.Message) {
 	g.mu.Unlock()
 	for i := range members {
 		r := members[(start+i)%len(members)]
-		if r.s.push(e, m, []*registration{r}) {
+		taken, wake := r.s.push(e, m, []*registration{r})
+		if wake {
 			r.s.peer.Wake()
+		}
+		if taken {
 			return
 		}
 	}

@@ -92,35 +92,36 @@ func (s *Session) dropInbound() {
 	s.in = inbound{notices: s.in.notices}
 }
 
-// push queues a fanned-out entry and reports whether the session has to be
-// woken for it. The shard calls it, and groups.
-func (s *Session) push(e *entry, m *msg.Message, regs []*registration) bool {
+// push takes a fanned-out entry for delivery, now or by reading the log, and
+// reports whether it did and whether the session has to be woken for it. The
+// shard calls it, and groups.
+func (s *Session) push(e *entry, m *msg.Message, regs []*registration) (taken, wake bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state != sessionLive {
-		return false
+		return false, false
 	}
 	regs = s.wanting(e, m, regs)
 	if len(regs) == 0 || !s.mayReceive(m) {
-		return false
+		return false, false
 	}
 	in := &s.in
 	switch {
 	case in.lag.on && e.offset != 0:
 		in.lag.to = e.offset
-		return false
+		return true, false
 	case in.lag.on:
 		s.hub.drops.lagging.Inc()
-		return false
+		return false, false
 	case in.queue.n >= s.hub.lim.QueueMessages && e.offset != 0:
 		s.startLag(e.offset, e.offset)
-		return false
+		return true, false
 	case in.queue.n >= s.hub.lim.QueueMessages:
 		s.hub.drops.queueFull.Inc()
-		return false
+		return false, false
 	}
 	in.queue.push(item{e: e, regs: regs})
-	return in.queue.n == 1 // else an earlier wake, Room or Ack comes first
+	return true, in.queue.n == 1 // else an earlier wake, Room or Ack comes first
 }
 
 // wanting drops the registrations that do not want the message: newer than it,
