@@ -41,9 +41,17 @@ func (s *Store) commit(b *persist.Batch) error {
 	if err := s.prepare(b); err != nil {
 		return err
 	}
-	if err := s.write(s.plan.need(s.pageSize), true, func(tx *bbolt.Tx) error { return s.plan.apply(tx, b) }); err != nil {
+	if err := s.write(s.plan.need(s.pageSize), true, func(tx *bbolt.Tx) error {
+		if s.plan.fresh > 0 {
+			if err := putSegments(tx, s.segments+s.plan.fresh); err != nil {
+				return err
+			}
+		}
+		return s.plan.apply(tx, b)
+	}); err != nil {
 		return err
 	}
+	s.segments += s.plan.fresh
 	s.settle(b)
 	return nil
 }

@@ -7,15 +7,15 @@
 // in every commit. id is the namespace's number (4 bytes), class the retention
 // class (one byte; 0 is the only one so far), numbers are big endian.
 //
-//	parley               format -> version; spaces -> how many namespaces there are
+//	parley               format -> version; spaces, segments -> how many there are
 //	n name               info   -> id, epoch, checkpoint's positions, first offset, …
 //	s id class base      segment: offset -> message record; the bucket's sequence is its last offset
 //	c id                 controls: seq -> control; the sequence is the last seq
 //	t id                 the checkpoint table: key -> value
 //
-// Offsets and control numbers are dense, so that a record that has vanished is
-// noticed. Every value carries a CRC-32C over key and value, because bbolt
-// protects only its two meta pages.
+// Offsets and control numbers are dense, everything else is counted, and ids are
+// random, so that whatever has vanished or moved is noticed. Every value carries
+// a CRC-32C over key and value, because bbolt protects only its two meta pages.
 //
 // # Writing
 //

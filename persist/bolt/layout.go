@@ -19,10 +19,11 @@ const FileName = "parley.db"
 const formatVersion = 1
 
 const (
-	keyFormat = "format"
-	keySpaces = "spaces"
-	keyInfo   = "info"
-	rootName  = "parley"
+	keyFormat   = "format"
+	keySpaces   = "spaces"
+	keySegments = "segments"
+	keyInfo     = "info"
+	rootName    = "parley"
 )
 
 // maxName bounds a namespace's name in bytes.

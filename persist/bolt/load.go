@@ -24,10 +24,16 @@ func (s *Store) load(tx *bbolt.Tx) error {
 			return fmt.Errorf("namespace %q: %w", n.name, err)
 		}
 		s.spaces[n.name] = n
-		s.nextID = max(s.nextID, n.id+1)
+		s.segments += len(n.segments)
 	}
 	if uint64(len(s.spaces)) != want {
 		return fmt.Errorf("%d namespaces, %d were written: %w", len(s.spaces), want, persist.ErrCorrupt)
+	}
+	if want, err = unsealUint(keySegments, tx.Bucket([]byte(rootName)).Get([]byte(keySegments))); err != nil {
+		return err
+	}
+	if uint64(s.segments) != want {
+		return fmt.Errorf("%d segments, %d were written: %w", s.segments, want, persist.ErrCorrupt)
 	}
 	return nil
 }
@@ -42,8 +48,14 @@ func (n *space) load(tx *bbolt.Tx) error {
 	}
 	n.seq = controls.Sequence()
 	n.controls = n.seq + 1
+	last := n.atControl
 	if k, _ := controls.Cursor().First(); len(k) == 8 {
 		n.controls = binary.BigEndian.Uint64(k)
+		k, _ = controls.Cursor().Last()
+		last = binary.BigEndian.Uint64(k)
+	}
+	if last != n.seq {
+		return fmt.Errorf("controls end with %d, must end with %d: %w", last, n.seq, persist.ErrCorrupt)
 	}
 	n.time = n.info.time
 	n.head = n.first - 1

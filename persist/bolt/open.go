@@ -69,6 +69,9 @@ func create(dir, path string) error {
 		if err := b.Put([]byte(keyFormat), sealUint(keyFormat, formatVersion)); err != nil {
 			return err
 		}
+		if err := b.Put([]byte(keySegments), sealUint(keySegments, 0)); err != nil {
+			return err
+		}
 		return b.Put([]byte(keySpaces), sealUint(keySpaces, 0))
 	})
 	if cerr := db.Close(); err == nil {
@@ -198,6 +201,22 @@ func (s *Store) open() error {
 func newEpoch() (e [16]byte) {
 	rand.Read(e[:]) // never fails
 	return e
+}
+
+// newID picks a number for a namespace. It is random so that no damaged bit
+// makes one namespace's buckets another's.
+func (s *Store) newID() uint32 {
+	for {
+		var b [4]byte
+		rand.Read(b[:])
+		id, taken := binary.BigEndian.Uint32(b[:]), false
+		for _, n := range s.spaces {
+			taken = taken || n.id == id
+		}
+		if !taken {
+			return id
+		}
+	}
 }
 
 func syncDir(dir string) error {

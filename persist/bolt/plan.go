@@ -22,6 +22,7 @@ type plan struct {
 	controls []planned
 	puts     []plannedPut
 	touched  []*space // those with staged.on
+	fresh    int      // segments that the batch begins
 	key      [8]byte
 	name     [segmentNameLen]byte
 }
@@ -62,7 +63,7 @@ func (p *plan) reset() {
 		return
 	}
 	p.arena, p.records, p.controls = p.arena[:0], p.records[:0], p.controls[:0]
-	p.puts, p.touched = p.puts[:0], p.touched[:0]
+	p.puts, p.touched, p.fresh = p.puts[:0], p.touched[:0], 0
 }
 
 // stage returns n's staged state, beginning with its present one.
@@ -128,6 +129,7 @@ func (s *Store) prepareAppend(n *space, st *staged, m *msg.Message) (err error) 
 		}
 		st.seg = segment{base: st.head}
 		st.fresh = append(st.fresh, st.seg)
+		p.fresh++
 	}
 	start := len(p.arena)
 	if p.arena, err = persist.AppendRecord(p.arena, m, st.head, st.time); err != nil {

@@ -59,7 +59,7 @@ func (s *Store) create(namespace string) (*space, error) {
 	if len(namespace) > maxName {
 		return nil, fmt.Errorf("name of %d bytes, at most %d: %w", len(namespace), maxName, persist.ErrNoNamespace)
 	}
-	n := &space{name: namespace, info: info{id: s.nextID, epoch: newEpoch(), first: 1}, controls: 1}
+	n := &space{name: namespace, info: info{id: s.newID(), epoch: newEpoch(), first: 1}, controls: 1}
 	err := s.write(16*s.pageSize, true, func(tx *bbolt.Tx) error {
 		for _, name := range [][]byte{infoName(namespace), controlsName(n.id), tableName(n.id)} {
 			if _, err := tx.CreateBucket(name); err != nil {
@@ -77,7 +77,6 @@ func (s *Store) create(namespace string) (*space, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.nextID++
 	s.spaces[namespace] = n
 	return n, nil
 }
@@ -138,8 +137,8 @@ func (s *Store) visitControls(n *space, visit func(persist.Control) error) error
 		next++
 		return func() error { return visit(c) }, nil
 	})
-	if err == nil && next <= n.seq {
-		err = fmt.Errorf("control %d is missing: %w", next, persist.ErrCorrupt)
+	if err == nil && next != n.seq+1 {
+		err = fmt.Errorf("controls end with %d, must end with %d: %w", next-1, n.seq, persist.ErrCorrupt)
 	}
 	return err
 }

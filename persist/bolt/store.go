@@ -29,8 +29,8 @@ type Store struct {
 	// owned by the holder of writing
 	plan     plan
 	fileSize int64 // at least this much of the file is allocated
-	nextID   uint32
-	stuck    bool // a transaction was left open by a panic
+	segments int   // of all namespaces
+	stuck    bool  // a transaction was left open by a panic
 
 	mu sync.RWMutex
 	// guarded by mu, written only by the holder of writing

@@ -44,13 +44,22 @@ func (s *Store) trim(namespace string, upTo msg.Offset) (bool, error) {
 		if err := tx.DeleteBucket(appendSegmentName(nil, n.id, 0, segments[0].base)); err != nil {
 			return err
 		}
+		if err := putSegments(tx, s.segments-1); err != nil {
+			return err
+		}
 		return writeInfo(tx, n.name, &next)
 	})
 	if err != nil {
 		s.setOldest(n, before, segments)
 		return false, err
 	}
+	s.segments--
 	return true, nil
+}
+
+// putSegments writes how many segments there are in all.
+func putSegments(tx *bbolt.Tx, n int) error {
+	return tx.Bucket([]byte(rootName)).Put([]byte(keySegments), sealUint(keySegments, uint64(n)))
 }
 
 func (s *Store) setOldest(n *space, i info, segments []segment) {

@@ -1,0 +1,114 @@
+package bolt_test
+
+import (
+	"fmt"
+	"testing"
+
+	"parley/msg"
+	"parley/persist"
+	"parley/persist/bolt"
+)
+
+// BenchmarkCommit commits batches of 256-byte messages. A commit is two
+// fdatasyncs (data pages, then the meta page), and every growStep of the file
+// costs one more.
+func BenchmarkCommit(b *testing.B) {
+	for _, n := range []int{1, 3, 10, 100, 1000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			s, err := bolt.Open(b.TempDir(), bolt.Options{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer s.Close()
+			if _, err := s.State("default", persist.Visitor{}); err != nil {
+				b.Fatal(err)
+			}
+			batch := &persist.Batch{}
+			for i := range n {
+				m := &msg.Message{Topic: fmt.Sprint("site/1/sensor/", i), QoS: 1, Via: msg.ViaMQTT, Payload: msg.Bytes(make([]byte, 256))}
+				batch.Appends = append(batch.Appends, persist.Append{Namespace: "default", Message: m})
+			}
+			done := func(err error) {
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+			cpu := cpuTime()
+			b.ReportAllocs()
+			for b.Loop() {
+				s.Commit(batch, done)
+			}
+			commits := float64(b.N)
+			b.ReportMetric(float64(n), "msgs/commit")
+			b.ReportMetric(2, "fdatasyncs/commit")
+			b.ReportMetric(float64(cpuTime()-cpu)/1e3/commits, "cpu-µs/commit")
+			b.ReportMetric(float64(n)*commits/b.Elapsed().Seconds(), "msgs/s")
+		})
+	}
+}
+
+func BenchmarkRead(b *testing.B) {
+	s, err := bolt.Open(b.TempDir(), bolt.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := s.State("default", persist.Visitor{}); err != nil {
+		b.Fatal(err)
+	}
+	batch := &persist.Batch{}
+	for range 1000 {
+		m := &msg.Message{Topic: "site/1/sensor/7", QoS: 1, Via: msg.ViaMQTT, Payload: msg.Bytes(make([]byte, 256))}
+		batch.Appends = append(batch.Appends, persist.Append{Namespace: "default", Message: m})
+	}
+	for range 20 {
+		s.Commit(batch, func(err error) {
+			if err != nil {
+				b.Fatal(err)
+			}
+		})
+	}
+	for _, n := range []int{1, 256} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			b.ReportAllocs()
+			read := 0
+			for from := msg.Offset(1); b.Loop(); from = from%19000 + 256 {
+				ms, _, err := s.Read("default", from, 0, persist.Limits{Messages: n, Bytes: 1 << 20})
+				if err != nil {
+					b.Fatal(err)
+				}
+				read += len(ms)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(read), "ns/msg")
+		})
+	}
+}
+
+func BenchmarkTrim(b *testing.B) {
+	s, err := bolt.Open(b.TempDir(), bolt.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := s.State("default", persist.Visitor{}); err != nil {
+		b.Fatal(err)
+	}
+	batch := &persist.Batch{}
+	for range 1 << 14 {
+		m := &msg.Message{Topic: "site/1/sensor/7", QoS: 1, Via: msg.ViaMQTT, Payload: msg.Bytes(make([]byte, 256))}
+		batch.Appends = append(batch.Appends, persist.Append{Namespace: "default", Message: m})
+	}
+	for b.Loop() {
+		b.StopTimer()
+		s.Commit(batch, func(err error) {
+			if err != nil {
+				b.Fatal(err)
+			}
+		})
+		head := batch.Appends[len(batch.Appends)-1].Message.Offset
+		b.StartTimer()
+		if err := s.Trim("default", head); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

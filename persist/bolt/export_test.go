@@ -1,0 +1,36 @@
+package bolt
+
+import "golang.org/x/sys/unix"
+
+// Pretend makes the store believe that size bytes of the file are allocated, so
+// that a lack of room is found by bbolt, in the middle of a commit.
+func (s *Store) Pretend(size int64) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.fileSize = size
+}
+
+// Redirect puts another file under bbolt's descriptor and returns what puts the
+// store's own back.
+func (s *Store) Redirect(path string) (restore func() error, err error) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	own := int(s.file.Fd())
+	kept, err := unix.Dup(own)
+	if err != nil {
+		return nil, err
+	}
+	other, err := unix.Open(path, unix.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Dup3(other, own, unix.O_CLOEXEC); err != nil {
+		return nil, err
+	}
+	return func() error {
+		unix.Close(other)
+		err := unix.Dup3(kept, own, unix.O_CLOEXEC)
+		unix.Close(kept)
+		return err
+	}, nil
+}
