@@ -34,6 +34,7 @@ type Set struct {
 	Dropped       *CounterVec // reason: transient deliveries that a slow or full receiver did not get
 	Withheld      *CounterVec // reason: expired, too_large, own, not_allowed
 	Denied        *CounterVec // action: refused by the policy
+	Ignored       *CounterVec // reason: sent by clients to no effect, e.g. unknown_ack
 	AuthFailed    *CounterVec // protocol
 	Stored        Counter     // messages committed
 	Commits       Counter     // commits with messages
@@ -58,6 +59,7 @@ func New() *Set {
 	s.Dropped = s.counters("messages_dropped_total", "Transient deliveries dropped for a slow or full receiver.", "reason")
 	s.Withheld = s.counters("messages_withheld_total", "Deliveries withheld by rule.", "reason")
 	s.Denied = s.counters("requests_denied_total", "Requests refused by the policy.", "action")
+	s.Ignored = s.counters("ignored_total", "Packets of clients that changed nothing.", "reason")
 	s.AuthFailed = s.counters("authentications_failed_total", "Authentications that failed.", "protocol")
 	s.Stored = s.counter("store_messages_total", "Messages committed to the log.")
 	s.Commits = s.counter("store_commits_total", "Commits that held messages.")

@@ -63,7 +63,7 @@ func (h *handler) prepare(pk *packets.Packet) error {
 		return violation("authentication data without a method")
 	}
 
-	id := pk.Connect.ClientIdentifier
+	id := strings.Clone(pk.Connect.ClientIdentifier) // the packet is not kept for its sake
 	switch {
 	case len(id) > h.e.opts.MaxClientID:
 		return msg.ErrBadClientID

@@ -384,3 +384,47 @@ func TestTinyMaximumPacketSize(t *testing.T) {
 	p.send(connectPacket(5, "c", func(pk *packets.Packet) { pk.Properties.MaximumPacketSize = 4 }))
 	p.wantEnd(0, subproto.CloseTooBig)
 }
+
+// What the session is asked for.
+func TestSessionParams(t *testing.T) {
+	for _, c := range []struct {
+		name                    string
+		version                 byte
+		expiry, delay, lifetime uint32
+		receive                 uint16
+		wantDelay, wantLifetime time.Duration
+		wantWindow              int
+	}{
+		{"3.1.1", 4, 0, 0, 0, 0, 0, 0, 1024},
+		{"delay within the session", 5, 60, 10, 7, 5, 10 * time.Second, 7 * time.Second, 5},
+		{"delay ends with the session [MQTT-3.1.3-9]", 5, 0, 10, 0, 65535, 0, 0, 1024},
+		{"session without end", 5, 0xffffffff, 3600, 0, 0, time.Hour, 0, 1024},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var got msg.SessionParams
+			s := &sink{}
+			e := New(Options{Auth: anybody{}, Attach: func(p subproto.Peer, id *auth.Identity, params msg.SessionParams, done func(msg.AttachResult, error)) subproto.Session {
+				got = params
+				return s.attach(p, id, params, done)
+			}})
+			h, err := e.Open(nowhere{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			h.Frame(subproto.Binary, encode(t, connectPacket(c.version, "id", func(pk *packets.Packet) {
+				withWill("w", "x", true)(pk)
+				pk.Properties.SessionExpiryInterval, pk.Properties.SessionExpiryIntervalFlag = c.expiry, c.expiry > 0
+				pk.Properties.ReceiveMaximum = c.receive
+				pk.Connect.WillProperties.WillDelayInterval, pk.Connect.WillProperties.MessageExpiryInterval = c.delay, c.lifetime
+			})))
+			h.Closed(nil)
+			w := got.Will
+			if w == nil || w.Delay != c.wantDelay || w.Lifetime != c.wantLifetime || w.Message.QoS != 1 || !w.Message.Retain {
+				t.Errorf("will %+v", w)
+			}
+			if got.Window != c.wantWindow || got.ClientID != "id" || got.Namespace != "default" || got.ParkWhenFull != (c.version == 4) {
+				t.Errorf("params %+v", got)
+			}
+		})
+	}
+}

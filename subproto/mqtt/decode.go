@@ -85,17 +85,15 @@ func decodeSubscribe(body []byte, version byte) (*packets.Packet, error) {
 	if version == 5 {
 		c.props()
 	}
-	none := c.left() == 0
-	for c.err == nil && c.left() > 0 {
+	n := 0
+	for ; c.err == nil && c.left() > 0; n++ {
 		c.text()
 		opts := c.u8()
 		if c.err == nil {
 			c.err = checkSubscribeOptions(opts, version)
 		}
 	}
-	if c.err == nil && none { // [MQTT-3.8.3-2]
-		c.err = violation("no topic filter")
-	}
+	c.count(n) // [MQTT-3.8.3-2]
 	if c.err != nil {
 		return nil, c.err
 	}
@@ -128,13 +126,11 @@ func decodeUnsubscribe(body []byte, version byte) (*packets.Packet, error) {
 	if version == 5 {
 		c.props()
 	}
-	none := c.left() == 0
-	for c.err == nil && c.left() > 0 {
+	n := 0
+	for ; c.err == nil && c.left() > 0; n++ {
 		c.text()
 	}
-	if c.err == nil && none { // [MQTT-3.10.3-2]
-		c.err = violation("no topic filter")
-	}
+	c.count(n) // [MQTT-3.10.3-2]
 	if c.err != nil {
 		return nil, c.err
 	}
@@ -143,6 +139,21 @@ func decodeUnsubscribe(body []byte, version byte) (*packets.Packet, error) {
 		return nil, malformed("UNSUBSCRIBE")
 	}
 	return pk, nil
+}
+
+// maxFilters bounds one SUBSCRIBE or UNSUBSCRIBE, because a decoded filter takes
+// far more memory than the four bytes it can be written in.
+const maxFilters = 10_000
+
+// count judges the number of filters read.
+func (c *cursor) count(filters int) {
+	switch {
+	case c.err != nil:
+	case filters == 0:
+		c.err = violation("no topic filter")
+	case filters > maxFilters:
+		c.err = fault{0x97, "too many topic filters in one packet"}
+	}
 }
 
 // packetID reads a packet identifier ([MQTT-2.2.1-3]).

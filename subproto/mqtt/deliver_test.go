@@ -232,3 +232,17 @@ func TestRemainingExpiryRoundsUp(t *testing.T) {
 		}
 	}
 }
+
+// What MQTT cannot carry is left out of messages that came through another
+// protocol: a receiver would have to close for it ([MQTT-1.5.4-2]).
+func TestPropertiesThatCannotBeEncodedAreLeftOut(t *testing.T) {
+	long := strings.Repeat("x", 65536)
+	m := &msg.Message{Via: msg.ViaJSON, ResponseTopic: "a/#", Correlation: []byte(long), Payload: msg.Payload{ContentType: "a\x00b", Data: []byte{0xff}}}
+	for _, u := range []string{"\x00", "\xff", long} {
+		m.User = append(m.User, msg.Property{Name: u, Value: "v"}, msg.Property{Name: "n", Value: u})
+	}
+	m.User = append(m.User, msg.Property{Name: "good", Value: "one"})
+	if got, want := string(encodeShared(m)), "\x26\x00\x04good\x00\x03one"; got != want {
+		t.Fatalf("%d bytes: %.40q, want %q", len(got), got, want)
+	}
+}

@@ -2,6 +2,8 @@ package mqtt
 
 import (
 	"bytes"
+	"strings"
+	"unicode/utf8"
 
 	"parley/msg"
 	"parley/subproto"
@@ -82,32 +84,37 @@ func encodeShared(m *msg.Message) []byte {
 	if text {
 		b = append(b, packets.PropPayloadFormat, 1)
 	}
-	if contentType != "" {
+	if contentType != "" && encodable(contentType) {
 		b = appendText(append(b, packets.PropContentType), contentType)
 	}
-	if m.ResponseTopic != "" {
+	if m.ResponseTopic != "" && encodable(m.ResponseTopic) && !strings.ContainsAny(m.ResponseTopic, "+#") {
 		b = appendText(append(b, packets.PropResponseTopic), m.ResponseTopic)
 	}
-	if m.Correlation != nil {
+	if m.Correlation != nil && len(m.Correlation) <= 65535 {
 		b = appendText(append(b, packets.PropCorrelationData), string(m.Correlation))
 	}
 	for _, u := range m.User {
-		b = appendUser(b, u.Name, u.Value)
+		if encodable(u.Name) && encodable(u.Value) {
+			b = appendUser(b, u.Name, u.Value)
+		}
 	}
 	return b
+}
+
+// encodable tells whether s can be a UTF-8 Encoded String (section 1.5.4). What
+// clients of other protocols send need not be one, and a receiver would have to
+// close for it; such properties are left out.
+func encodable(s string) bool {
+	return len(s) <= 65535 && utf8.ValidString(s) && strings.IndexByte(s, 0) < 0
 }
 
 func appendUser(b []byte, name, value string) []byte {
 	return appendText(appendText(append(b, packets.PropUser), name), value)
 }
 
-// appendText appends a string, or binary data, with its length. What is longer
-// than the two bytes of length can say is cut; only messages of other protocols
-// could hold such properties.
+// appendText appends a string, or binary data, of at most 65,535 bytes with its
+// length.
 func appendText(b []byte, s string) []byte {
-	if len(s) > 65535 {
-		s = s[:65535]
-	}
 	return append(append(b, byte(len(s)>>8), byte(len(s))), s...)
 }
 

@@ -46,6 +46,7 @@ type Engine struct {
 	tooLarge   metrics.Counter
 	authFailed metrics.Counter
 	refused    metrics.Counter
+	unknownAck metrics.Counter
 
 	scratch sync.Pool // of *scratch
 }
@@ -77,6 +78,7 @@ func New(o Options) *Engine {
 		tooLarge:   o.Metrics.Withheld.WithLabelValues("too_large"),
 		authFailed: o.Metrics.AuthFailed.WithLabelValues(msg.ViaMQTT),
 		refused:    o.Metrics.Refused.WithLabelValues("mqtt_connect"),
+		unknownAck: o.Metrics.Ignored.WithLabelValues("unknown_ack"),
 		scratch:    sync.Pool{New: func() any { return new(scratch) }},
 	}
 }

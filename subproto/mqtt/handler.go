@@ -22,6 +22,10 @@ const (
 	stateEnded                // the engine has closed
 )
 
+// maxWaiting bounds the SUBSCRIBE and UNSUBSCRIBE packets of one connection that
+// wait for their outcome.
+const maxWaiting = 64
+
 // handler is one connection. An idle one is meant to stay well below 1 KiB:
 // what only busy ones need is made when first needed.
 type handler struct {
@@ -92,7 +96,7 @@ func (h *handler) Frame(kind subproto.Kind, data []byte) {
 			h.inOff = 0
 		}
 		h.in = append(h.in, data...)
-	} else if n := h.handle(data); n < len(data) {
+	} else if n := h.handle(data); n < len(data) && h.state != stateEnded {
 		h.in, h.inOff = append(h.in[:0], data[n:]...), 0
 	}
 	h.turn()
@@ -182,7 +186,7 @@ func (h *handler) open4input() bool {
 	case stateNew:
 		return true
 	case stateOpen:
-		return !h.sess.Congested()
+		return h.waiting < maxWaiting && !h.sess.Congested()
 	}
 	return false
 }
@@ -296,8 +300,8 @@ func (h *handler) fail(err error) {
 	}
 	f, ok := err.(fault)
 	if !ok {
-		r := h.e.row(err)
-		f = fault{r.disconnect, r.err.Error()}
+		h.endFor(err)
+		return
 	}
 	h.log().Debug("closing for a fault of the peer", "code", f.code, "error", err)
 	h.end(msg.CloseLost, f.code, closeOf(f), f.text)

@@ -62,7 +62,7 @@ func TestKeepAliveStandsStillWhileNotRead(t *testing.T) {
 		time.Sleep(time.Hour)
 		s.on.Store(false)
 		p.c.Wake()
-		p.want(packets.Pingresp) // it had waited
+		p.want(packets.Pingresp)     // it had waited
 		time.Sleep(14 * time.Second) // counted from when reading went on
 		p.quiet()
 		time.Sleep(16 * time.Second)

@@ -124,6 +124,9 @@ func (h *handler) submit(m *msg.Message, id uint16, refused error) error {
 	if h.version == 5 && len(h.unacked) >= h.e.opts.ReceiveMaximum { // [MQTT-3.3.4-9]
 		return fault{0x93, "receive maximum exceeded"}
 	}
+	if refused != nil && h.version == 4 {
+		return refused
+	}
 	if refused != nil {
 		f, ok := refused.(fault)
 		if !ok {
@@ -145,6 +148,8 @@ func (h *handler) submit(m *msg.Message, id uint16, refused error) error {
 func (h *handler) acknowledge() {
 	got := h.outcomes.Take(h.spare)
 	h.spare = nil
+	s := h.e.borrow()
+	defer h.e.giveBack(s)
 	next, n := 0, 0
 	for ; n < len(h.unacked); n++ {
 		u, err := h.unacked[n], error(nil)
@@ -159,7 +164,7 @@ func (h *handler) acknowledge() {
 			h.spare = small(got)
 			return
 		}
-		if h.answer(u.id, err); h.state == stateEnded {
+		if h.answer(s, u.id, err); h.state == stateEnded {
 			return
 		}
 	}
@@ -192,9 +197,10 @@ func refusalText(code byte) string {
 
 // answer sends one PUBACK, or ends the connection where the version has no way
 // to refuse a message or the error leaves no other way.
-func (h *handler) answer(id uint16, err error) {
+func (h *handler) answer(s *scratch, id uint16, err error) {
 	if err == nil {
-		h.send([]byte{packets.Puback << 4, 2, byte(id >> 8), byte(id)})
+		s.buf = append(s.buf[:0], packets.Puback<<4, 2, byte(id>>8), byte(id))
+		h.send(s.buf)
 		return
 	}
 	f, ok := err.(fault)
@@ -205,7 +211,7 @@ func (h *handler) answer(id uint16, err error) {
 			h.endFor(err)
 			return
 		case h.version == 4 && r.refusal && h.e.opts.AckRefused:
-			h.answer(id, nil)
+			h.answer(s, id, nil)
 			return
 		}
 		f = fault{r.puback, r.err.Error()}
@@ -233,7 +239,7 @@ func (h *handler) puback(body []byte) error {
 	}
 	ref, ok := h.inflight[id]
 	if !ok {
-		h.log().Debug("PUBACK for a packet identifier that is not in use", "id", id)
+		h.e.unknownAck.Inc()
 		return nil
 	}
 	delete(h.inflight, id)

@@ -3,6 +3,7 @@ package mqtt
 import (
 	"bytes"
 	"slices"
+	"strings"
 
 	"parley/msg"
 
@@ -24,7 +25,7 @@ func (h *handler) subscribe(body []byte) error {
 	subs, at := make([]msg.Subscription, 0, len(codes)), make([]int, 0, len(codes))
 	for i := range pk.Filters {
 		o := &pk.Filters[i]
-		f, err := msg.ParseFilter(o.Filter)
+		f, err := msg.ParseFilter(strings.Clone(o.Filter)) // the packet is not kept for one filter's sake
 		switch {
 		case err != nil:
 			codes[i] = h.refusedSub(h.e.row(err).suback)

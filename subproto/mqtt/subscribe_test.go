@@ -188,3 +188,12 @@ func TestManyRetained(t *testing.T) {
 	}
 	p.quiet()
 }
+
+// Four bytes of a packet must not become megabytes of memory.
+func TestTooManyFiltersInOnePacket(t *testing.T) {
+	b := start(t, nil)
+	p := b.connect(5, "c", nil)
+	body := append([]byte{0, 1, 0}, bytes.Repeat([]byte{0, 1, 'a', 0}, maxFilters+1)...)
+	p.raw(append(appendVarint([]byte{0x82}, len(body)), body...)...)
+	p.wantEnd(0x97, 1008)
+}
