@@ -34,3 +34,6 @@ func (s *Store) Redirect(path string) (restore func() error, err error) {
 		return err
 	}, nil
 }
+
+// SealUint makes a value of the file's own bucket.
+func SealUint(key string, v uint64) []byte { return sealUint(key, v) }

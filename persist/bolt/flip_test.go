@@ -1,0 +1,127 @@
+package bolt_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"parley/msg"
+	"parley/persist"
+	"parley/persist/bolt"
+)
+
+// everything renders all that the store holds.
+func everything(s *bolt.Store) (string, error) {
+	var out bytes.Buffer
+	for _, ns := range []string{"a", "b"} {
+		info, err := s.State(ns, persist.Visitor{
+			Put:     func(p persist.Put) error { fmt.Fprintf(&out, "%q=%q\n", p.Key, p.Value); return nil },
+			Control: func(c persist.Control) error { fmt.Fprintf(&out, "%+v\n", c); return nil },
+		})
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(&out, "%s %+v\n", ns, info)
+		for from := msg.Offset(1); from <= info.Head; {
+			ms, next, err := s.Read(ns, from, info.Head, persist.Limits{})
+			if err != nil {
+				return "", err
+			}
+			for _, m := range ms {
+				fmt.Fprintf(&out, "%d %d %s %d %x\n", m.Offset, m.Time, m.Topic, m.QoS, m.Payload.Data)
+			}
+			from = next
+		}
+	}
+	return out.String(), nil
+}
+
+// TestFlippedBits flips one bit at a random place of the used part of a file,
+// many times over: opening or reading finds it, or it makes no difference.
+// Never is anything else returned than what was written, and never does a file
+// that is refused change.
+func TestFlippedBits(t *testing.T) {
+	home := t.TempDir()
+	content, err := os.ReadFile(filled(t, home))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, home, bolt.Options{})
+	want, err := everything(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	rounds := 1500
+	if testing.Short() {
+		rounds = 200
+	}
+	seed := rand.Uint64()
+	r := rand.New(rand.NewPCG(seed, 0))
+	bits := r.Perm(usedBytes(t, content) * 8)[:rounds]
+	// The structs that matter most are small; take all bits of both meta pages
+	// and the headers of all pages besides.
+	for bit := range 80 * 8 {
+		bits = append(bits, bit, 4096*8+bit)
+	}
+	for page := 2; page < usedBytes(t, content)/4096; page++ {
+		for range 4 {
+			bits = append(bits, page*4096*8+r.IntN(48*8))
+		}
+	}
+	dir := t.TempDir()
+	path := filepath.Join(dir, bolt.FileName)
+	var refusedAtOpen, foundLater, harmless int
+	for _, bit := range bits {
+		bad := bytes.Clone(content)
+		bad[bit/8] ^= 1 << (bit % 8)
+		if err := os.WriteFile(path, bad, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		what, err := openFlipped(dir, want)
+		if err != nil {
+			t.Fatalf("seed %d, bit %d (page %d, byte %d): %v", seed, bit, bit/8/4096, bit/8%4096, err)
+		}
+		switch what {
+		case "refused":
+			refusedAtOpen++
+			if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, bad) {
+				t.Fatalf("bit %d: the refused file was changed (%v)", bit, err)
+			}
+		case "found":
+			foundLater++
+		default:
+			harmless++
+		}
+	}
+	t.Logf("seed %d: %d flips: %d refused at open, %d found by a read, %d without effect", seed, len(bits), refusedAtOpen, foundLater, harmless)
+	if refusedAtOpen == 0 || foundLater == 0 || harmless == 0 {
+		t.Error("the test does not reach all three outcomes")
+	}
+}
+
+// openFlipped says what became of a damaged file; an error is a failure.
+func openFlipped(dir, want string) (string, error) {
+	s, err := bolt.Open(dir, bolt.Options{})
+	if err != nil {
+		if !errors.Is(err, persist.ErrCorrupt) && !errors.Is(err, persist.ErrNewer) {
+			return "", fmt.Errorf("refused with %w", err)
+		}
+		return "refused", nil
+	}
+	defer s.Close()
+	got, err := everything(s)
+	switch {
+	case err != nil && !errors.Is(err, persist.ErrCorrupt):
+		return "", err
+	case err != nil:
+		return "found", nil
+	case got != want:
+		return "", fmt.Errorf("silently %d bytes of contents instead of %d", len(got), len(want))
+	}
+	return "harmless", nil
+}
