@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -205,3 +206,16 @@ func (denying) Filter(_ *auth.Identity, _ string, f msg.Filter) error {
 	}
 	return nil
 }
+
+// switchable allows everything until deny is set.
+type switchable struct{ deny atomic.Bool }
+
+func (s *switchable) err() error {
+	if s.deny.Load() {
+		return msg.ErrNotAuthorized
+	}
+	return nil
+}
+
+func (s *switchable) Topic(*auth.Identity, string, auth.Action, string) error { return s.err() }
+func (s *switchable) Filter(*auth.Identity, string, msg.Filter) error         { return s.err() }
