@@ -28,9 +28,10 @@ func (h *handler) deliver() {
 			h.pull = false
 			return
 		}
-		h.settle() // a SUBACK may have become due just now, and goes first
-		if h.state == stateEnded {
-			return
+		if h.waiting > 0 { // a SUBACK may have become due just now, and goes first
+			if h.settle(); h.state == stateEnded {
+				return
+			}
 		}
 		if s.d.Notice != nil {
 			h.notice(s.d.Notice)

@@ -148,6 +148,9 @@ func (h *handler) submit(m *msg.Message, id uint16, refused error) error {
 func (h *handler) acknowledge() {
 	got := h.outcomes.Take(h.spare)
 	h.spare = nil
+	if len(got) == 0 && h.unacked[0].code == 0 {
+		return
+	}
 	s := h.e.borrow()
 	defer h.e.giveBack(s)
 	next, n := 0, 0

@@ -5,6 +5,10 @@ import (
 	"fmt"
 	"testing"
 
+	"parley/auth"
+	"parley/msg"
+	"parley/subproto"
+
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
@@ -196,4 +200,82 @@ func TestTooManyFiltersInOnePacket(t *testing.T) {
 	body := append([]byte{0, 1, 0}, bytes.Repeat([]byte{0, 1, 'a', 0}, maxFilters+1)...)
 	p.raw(append(appendVarint([]byte{0x82}, len(body)), body...)...)
 	p.wantEnd(0x97, 1008)
+}
+
+// lazy is a session that answers SUBSCRIBE only when asked for deliveries, and
+// then yields one at once.
+type lazy struct {
+	sink
+	dones []func([]msg.SubscribeResult)
+	held  bool
+}
+
+func (l *lazy) Subscribe(_ []msg.Subscription, done func([]msg.SubscribeResult)) {
+	l.dones = append(l.dones, done)
+}
+
+func (l *lazy) Next(d *msg.Delivery) bool {
+	if l.held {
+		return false
+	}
+	for _, done := range l.dones {
+		done(make([]msg.SubscribeResult, 1))
+	}
+	l.n, l.dones = len(l.dones), nil
+	return l.sink.Next(d)
+}
+
+// kinds records the types of the packets sent.
+type kinds struct {
+	nowhere
+	sent    []byte
+	reading bool
+}
+
+func (k *kinds) Send(_ subproto.Kind, b []byte) { k.sent = append(k.sent, b[0]>>4) }
+func (k *kinds) SetReading(on bool)             { k.reading = on }
+
+func openLazy(t *testing.T) (*lazy, *kinds, subproto.Handler) {
+	l, k := &lazy{sink: sink{deliver: delivery(0)}}, &kinds{reading: true}
+	e := New(Options{Auth: anybody{}, Attach: func(_ subproto.Peer, _ *auth.Identity, _ msg.SessionParams, done func(msg.AttachResult, error)) subproto.Session {
+		done(msg.AttachResult{}, nil)
+		return l
+	}})
+	h, err := e.Open(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Frame(subproto.Binary, encode(t, connectPacket(4, "c", nil)))
+	return l, k, h
+}
+
+// A SUBACK leaves before what the subscription brings, even if it becomes due
+// while deliveries are being pulled.
+func TestSubackLeavesBeforeDeliveries(t *testing.T) {
+	_, k, h := openLazy(t)
+	h.Frame(subproto.Binary, []byte("\x82\x06\x00\x01\x00\x01a\x00"))
+	h.Wake()
+	if want := []byte{packets.Connack, packets.Suback, packets.Publish}; !bytes.Equal(k.sent, want) {
+		t.Fatalf("sent % x, want % x", k.sent, want)
+	}
+	h.Closed(nil)
+}
+
+// A client cannot have requests without number waiting for an outcome.
+func TestWaitingRequestsAreBounded(t *testing.T) {
+	l, k, h := openLazy(t)
+	l.held = true
+	h.Frame(subproto.Binary, bytes.Repeat([]byte("\x82\x06\x00\x01\x00\x01a\x00"), 100))
+	if len(l.dones) != maxWaiting || k.reading {
+		t.Fatalf("%d waiting, reading %v", len(l.dones), k.reading)
+	}
+	l.held = false
+	for !k.reading {
+		h.Wake()
+	}
+	h.Wake()
+	if got := bytes.Count(k.sent, []byte{packets.Suback}); got != 100 {
+		t.Fatalf("%d SUBACKs, want 100", got)
+	}
+	h.Closed(nil)
 }
