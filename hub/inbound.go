@@ -193,7 +193,7 @@ func (s *Session) Next(d *msg.Delivery) bool {
 		return true
 	}
 	for s.state == sessionLive {
-		it, pop := s.peek()
+		it, src := s.peek()
 		if it == nil {
 			return false
 		}
@@ -204,7 +204,7 @@ func (s *Session) Next(d *msg.Delivery) bool {
 		}
 		q, ok := s.fit(it, m)
 		if !ok {
-			pop()
+			s.pop(src)
 			continue
 		}
 		if q > 0 && len(in.unacked) >= s.params.Window {
@@ -219,32 +219,49 @@ func (s *Session) Next(d *msg.Delivery) bool {
 			}
 			in.unacked[d.Ref] = struct{}{}
 		}
-		pop()
+		s.pop(src)
 		return true
 	}
 	return false
 }
 
-// peek finds the next item and how to take it off; nil if there is none now.
-func (s *Session) peek() (*item, func()) {
+// source is where an item waits.
+type source uint8
+
+const (
+	fromSide source = iota
+	fromLog
+	fromQueue
+)
+
+// peek finds the next item and where it waits; nil if there is none now.
+func (s *Session) peek() (*item, source) {
 	in := &s.in
 	switch {
 	case len(in.fetched) > 0:
-		return &in.fetched[0], s.popFetched
+		return &in.fetched[0], fromSide
 	case len(in.side) > 0:
 		s.askReader()
 	case len(in.backlog) > 0:
-		return &in.backlog[0], s.popBacklog
+		return &in.backlog[0], fromLog
 	case in.queue.n > 0:
-		return in.queue.front(), in.queue.pop
+		return in.queue.front(), fromQueue
 	case in.lag.on:
 		s.askReader()
 	}
-	return nil, nil
+	return nil, 0
 }
 
-func (s *Session) popFetched() { popSlice(&s.in.fetched) }
-func (s *Session) popBacklog() { popSlice(&s.in.backlog) }
+func (s *Session) pop(src source) {
+	switch src {
+	case fromSide:
+		popSlice(&s.in.fetched)
+	case fromLog:
+		popSlice(&s.in.backlog)
+	default:
+		s.in.queue.pop()
+	}
+}
 
 func popSlice(items *[]item) {
 	(*items)[0] = item{}

@@ -116,13 +116,8 @@ func (c *client) trySubscribe(sub msg.Subscription) error {
 func (c *client) next() msg.Delivery {
 	c.t.Helper()
 	var d msg.Delivery
-	late := time.After(patience)
 	for !c.Next(&d) {
-		select {
-		case <-c.wake:
-		case <-late:
-			c.t.Fatal("no delivery in time")
-		}
+		await(c.t, c.wake)
 	}
 	if d.QoS > 0 {
 		c.Ack(d.Ref)

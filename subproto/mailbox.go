@@ -17,8 +17,8 @@ func (b *Mailbox[T]) Put(v T) {
 }
 
 // Take returns everything that was Put, in order, and takes over spare (its
-// content is dropped) for later Puts. Call it with what the last Take returned,
-// to do without allocations.
+// content is dropped) for later Puts. To do without allocations, spare is what
+// the last Take returned, nil included: anything else may be in use already.
 func (b *Mailbox[T]) Take(spare []T) []T {
 	clear(spare)
 	b.mu.Lock()
