@@ -281,6 +281,13 @@ func (c *conn) beginCloseLocked(cause error) {
 	c.isClosing.Store(true)
 	c.proto.counts.ended(cause)
 	c.timer = time.AfterFunc(c.g.o.Timeouts.Write, c.closeSocket)
+	switch {
+	case c.out.head != nil || c.out.writing || c.out.dead:
+	case c.ws == nil && c.in.tls:
+		c.startWriterLocked() // close_notify is written like the rest
+	default:
+		c.flushedLocked()
+	}
 	c.openGateLocked()
 }
 

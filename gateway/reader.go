@@ -58,6 +58,7 @@ func (c *conn) take() error {
 	}
 	for c.in.buffered() > 0 {
 		if err := c.takeMessage(); errors.Is(err, errIdle) {
+			c.messageSince.Store(0) // it was a control frame that came in pieces
 			return nil
 		} else if err != nil {
 			return err

@@ -93,9 +93,7 @@ func (c *conn) checkPing(now int64) bool {
 	interval := int64(c.g.o.Timeouts.Ping)
 	if c.blocked(int64(c.g.o.Limits.HighMark / 2)) {
 		c.heard.Store(now)
-		return true
-	}
-	if now-c.heard.Load() >= 2*interval {
+	} else if now-c.heard.Load() >= 2*interval {
 		c.end(subproto.ClosePolicy, "no answer to pings", msg.ErrTimeout)
 		return false
 	}
