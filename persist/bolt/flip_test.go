@@ -3,6 +3,7 @@ package bolt_test
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -40,6 +41,9 @@ func everything(s *bolt.Store) (string, error) {
 	return out.String(), nil
 }
 
+// flips is how many triples of bits TestFlippedBits flips; more find more.
+var flips = flag.Int("flips", 100, "flip three times this many bits")
+
 // TestFlippedBits flips one bit at a random place of the used part of a file,
 // many times over: opening or reading finds it, or it makes no difference.
 // Never is anything else returned than what was written, and never does a file
@@ -56,22 +60,14 @@ func TestFlippedBits(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Close()
-	rounds := 1500
-	if testing.Short() {
-		rounds = 200
-	}
 	seed := rand.Uint64()
 	r := rand.New(rand.NewPCG(seed, 0))
-	bits := r.Perm(usedBytes(t, content) * 8)[:rounds]
-	// The structs that matter most are small; take all bits of both meta pages
-	// and the headers of all pages besides.
-	for bit := range 80 * 8 {
-		bits = append(bits, bit, 4096*8+bit)
-	}
-	for page := 2; page < usedBytes(t, content)/4096; page++ {
-		for range 4 {
-			bits = append(bits, page*4096*8+r.IntN(48*8))
-		}
+	pages := usedBytes(t, content) / 4096
+	var bits []int
+	for range *flips {
+		// What matters most is small: the two meta pages and the headers of all
+		// pages get a third each.
+		bits = append(bits, r.IntN(pages*4096*8), r.IntN(2)*4096*8+r.IntN(80*8), r.IntN(pages)*4096*8+r.IntN(48*8))
 	}
 	dir := t.TempDir()
 	path := filepath.Join(dir, bolt.FileName)
