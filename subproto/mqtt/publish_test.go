@@ -2,6 +2,7 @@ package mqtt
 
 import (
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -277,4 +278,68 @@ func TestFrameBytesAreCopied(t *testing.T) {
 		sub.c.Drop(nil)
 		pub.receive("will/topic", "will")
 	})
+}
+
+// failedStore fails for good at the first message.
+type failedStore struct{ persist.Store }
+
+func (s *failedStore) Commit(b *persist.Batch, done func(error)) {
+	if len(b.Appends) > 0 {
+		done(persist.ErrFailed)
+		return
+	}
+	s.Store.Commit(b, done)
+}
+
+// When the store has failed nothing is answered for the message, not even that
+// it is refused: the client keeps it and sends it again elsewhere or later.
+func TestStoreFailed(t *testing.T) {
+	both(t, func(t *testing.T, version byte) {
+		b := startOn(t, &failedStore{mem.New()}, nil)
+		p := b.connect(version, "c", nil)
+		p.send(p.publishPacket(1, "t", "x"))
+		p.wantEnd(0x80, subproto.CloseInternal)
+	})
+}
+
+// A payload of many frames, with every width of Remaining Length.
+func TestLargePayloads(t *testing.T) {
+	both(t, func(t *testing.T, version byte) {
+		b := start(t, func(o *Options) { o.MaxPacket = 4 << 20 })
+		sub, pub := b.connect(version, "sub", nil), b.connect(version, "pub", nil)
+		sub.subscribe(1, "t")
+		for _, n := range []int{100, 127, 128, 16_383, 16_384, 1 << 20} {
+			payload := strings.Repeat("0123456789abcdef", n/16) + strings.Repeat("x", n%16)
+			pk := pub.publishPacket(1, "t", payload)
+			raw := encode(t, pk)
+			for len(raw) > 0 {
+				cut := min(len(raw), 4096)
+				pub.raw(raw[:cut]...)
+				raw = raw[cut:]
+			}
+			pub.wantAck(pk.PacketID)
+			sub.receive("t", payload)
+		}
+	})
+}
+
+// With a policy without a rule every request is refused with its own code.
+func TestNothingIsAllowedWithoutARule(t *testing.T) {
+	b := start(t, nil)
+	p := b.connect(5, "c", nil)
+	if got := p.subscribe(1, "denied", "denied/#", "denied/+"); string(got) != "\x87\x87\x87" {
+		t.Errorf("SUBACK % x", got)
+	}
+	if code := p.publish(1, "denied", "x"); code != 0x87 {
+		t.Errorf("PUBACK %#x", code)
+	}
+	retained := p.publishPacket(1, "denied", "x")
+	retained.FixedHeader.Retain = true
+	p.send(retained)
+	if code := p.wantAck(retained.PacketID); code != 0x87 {
+		t.Errorf("PUBACK of a retained message: %#x", code)
+	}
+	if ack := b.dial(5).handshake("w", withWill("denied", "x", false)); ack.ReasonCode != 0x87 {
+		t.Errorf("CONNACK %#x", ack.ReasonCode)
+	}
 }
