@@ -20,7 +20,8 @@ import (
 // mqttClient speaks MQTT 5 with paho.
 type mqttClient struct {
 	paho *paho.Client
-	done chan struct{}
+	life context.Context // ends with the connection
+	end  context.CancelFunc
 
 	mu   sync.Mutex
 	subs []mqttSubscription
@@ -54,7 +55,8 @@ func dialMQTT(ctx context.Context, o *Options) (Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &mqttClient{done: make(chan struct{})}
+	c := &mqttClient{}
+	c.life, c.end = context.WithCancel(context.Background())
 	c.paho = paho.NewClient(paho.ClientConfig{
 		Conn:              packets.NewThreadSafeConn(conn),
 		PacketTimeout:     time.Hour, // the callers' contexts bound each exchange
@@ -80,17 +82,26 @@ func dialMQTT(ctx context.Context, o *Options) (Client, error) {
 	connect.Password, connect.PasswordFlag = []byte(secret), secret != ""
 	connack, err := c.paho.Connect(ctx, connect)
 	if err != nil {
+		c.end()
 		conn.Close()
 		if connack != nil && connack.ReasonCode >= 0x80 {
 			return nil, reason("CONNACK", connack.ReasonCode, connack.Properties.ReasonString)
 		}
 		return nil, err
 	}
-	go func() {
-		<-c.paho.Done()
-		c.fail(errors.New("by the other side"))
-	}()
+	go c.watch()
 	return c, nil
+}
+
+// watch notes the end of the connection. The library reports the reason, if
+// there is one, from a goroutine of its own and possibly after Done.
+func (c *mqttClient) watch() {
+	<-c.paho.Done()
+	select {
+	case <-c.life.Done():
+	case <-time.After(100 * time.Millisecond):
+		c.fail(errors.New("by the other side"))
+	}
 }
 
 // fail notes why the connection ended; the first cause counts.
@@ -99,7 +110,7 @@ func (c *mqttClient) fail(err error) {
 	defer c.mu.Unlock()
 	if c.err == nil {
 		c.err = fmt.Errorf("%w: %w", ErrClosed, err)
-		close(c.done)
+		c.end()
 	}
 }
 
@@ -178,7 +189,9 @@ func (c *mqttClient) received(p paho.PublishReceived) (bool, error) {
 
 func (c *mqttClient) Publish(ctx context.Context, p Publication) (msg.Offset, error) {
 	publish := &paho.Publish{Topic: p.Topic, Payload: p.Payload, QoS: p.QoS, Retain: p.Retain, Properties: &paho.PublishProperties{ContentType: p.ContentType}}
-	resp, err := c.paho.Publish(ctx, publish)
+	alive, cancel := c.whileConnected(ctx)
+	defer cancel()
+	resp, err := c.paho.Publish(alive, publish)
 	if err == nil {
 		return 0, nil
 	}
@@ -190,6 +203,14 @@ func (c *mqttClient) Publish(ctx context.Context, p Publication) (msg.Offset, er
 		return 0, reason("PUBACK", resp.ReasonCode, text)
 	}
 	return 0, c.orEnded(ctx, err)
+}
+
+// whileConnected ends with ctx or the connection: the library would wait for an
+// answer on the next connection.
+func (c *mqttClient) whileConnected(ctx context.Context) (context.Context, context.CancelFunc) {
+	alive, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(c.life, cancel)
+	return alive, func() { stop(); cancel() }
 }
 
 // orEnded prefers why the connection ended over what a request saw of it.
@@ -211,7 +232,9 @@ func (c *mqttClient) Subscribe(ctx context.Context, filter string, qos byte, han
 	c.mu.Lock()
 	c.subs = append(c.subs, mqttSubscription{f, handle}) // before SUBACK: the first messages follow it at once
 	c.mu.Unlock()
-	suback, err := c.paho.Subscribe(ctx, &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: filter, QoS: qos}}})
+	alive, cancel := c.whileConnected(ctx)
+	defer cancel()
+	suback, err := c.paho.Subscribe(alive, &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: filter, QoS: qos}}})
 	if err == nil {
 		return nil
 	}
@@ -225,7 +248,7 @@ func (c *mqttClient) Call(context.Context, string, Args) (Args, error) {
 	return Args{}, fmt.Errorf("%w: MQTT has no calls; use --protocol wamp or json", ErrUnsupported)
 }
 
-func (c *mqttClient) Done() <-chan struct{} { return c.done }
+func (c *mqttClient) Done() <-chan struct{} { return c.life.Done() }
 
 func (c *mqttClient) Err() error {
 	c.mu.Lock()

@@ -42,12 +42,16 @@ type Running struct {
 // a complete drain, and an error if the broker could not start or its store
 // failed. Any number of brokers may run in one process.
 func Run(ctx context.Context, c *config.Config, log *slog.Logger, ready func(Running)) error {
-	b, err := newBroker(c, log)
+	store, err := bolt.Open(c.Data, bolt.Options{MaxBytes: c.Store.MaxBytes})
 	if err != nil {
 		return err
 	}
-	if err := b.listen(); err != nil {
-		return errors.Join(err, b.store.Close())
+	b, err := newBroker(c, log, store)
+	if err == nil {
+		err = b.listen()
+	}
+	if err != nil {
+		return errors.Join(err, store.Close())
 	}
 	return b.run(ctx, ready)
 }
@@ -71,24 +75,12 @@ type broker struct {
 	operator     *http.Server
 }
 
-func newBroker(c *config.Config, log *slog.Logger) (*broker, error) {
-	b := &broker{c: c, log: log, started: time.Now(), metrics: metrics.New(), namespaces: namespacesOf(c)}
-	var err error
+// newBroker makes everything and starts nothing. It owns store from run on.
+func newBroker(c *config.Config, log *slog.Logger, store persist.Store) (b *broker, err error) {
+	b = &broker{c: c, log: log, started: time.Now(), metrics: metrics.New(), store: store, namespaces: namespacesOf(c)}
 	if b.who, err = newIdentity(c, log); err != nil {
 		return nil, err
 	}
-	if b.store, err = bolt.Open(c.Data, bolt.Options{MaxBytes: c.Store.MaxBytes}); err != nil {
-		return nil, err
-	}
-	if err := b.plane(); err != nil {
-		return nil, errors.Join(err, b.store.Close())
-	}
-	return b, nil
-}
-
-// plane makes what works on the store: hub, engines, gateway.
-func (b *broker) plane() (err error) {
-	c := b.c
 	largest := int(max(c.Gateway.MessageBytes, c.MQTT.MaxPacket))
 	b.hub, err = hub.New(hub.Options{
 		Store: b.store, Policy: b.who.policy, Namespaces: b.namespaces.Names,
@@ -97,14 +89,14 @@ func (b *broker) plane() (err error) {
 		StoreRules: storeRules(c.Store.Topics), RestartGrace: c.WillRestartGrace,
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	b.wamp, err = wamp.New(wamp.Options{
 		Attach: b.hub.Attach, Auth: b.who.authenticator, Policy: b.who.policy, Namespaces: b.namespaces,
 		Metrics: b.metrics, Log: b.log.With("part", "wamp"), Agent: "parley " + version,
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	engines := []subproto.Engine{
 		mqtt.New(mqtt.Options{
@@ -120,7 +112,7 @@ func (b *broker) plane() (err error) {
 		}),
 	}
 	b.gateway, err = gateway.New(b.gatewayOptions(engines, largest))
-	return err
+	return b, err
 }
 
 func (b *broker) gatewayOptions(engines []subproto.Engine, largest int) gateway.Options {
