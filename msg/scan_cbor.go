@@ -3,6 +3,7 @@ package msg
 import (
 	"bytes"
 	"math"
+	"time"
 	"unicode/utf8"
 )
 
@@ -13,39 +14,70 @@ const (
 	// maxBigBytes holds every integer below the largest float64.
 	maxBigBytes = 128
 
-	cborPosBig = 2 // tags of RFC 8949 section 3.4.3
+	// Tags of RFC 8949 section 3.4.
+	cborDate   = 0 // text
+	cborEpoch  = 1 // number of seconds
+	cborPosBig = 2
 	cborNegBig = 3
+	cborSelf   = 55799 // says that this is CBOR; stands for "no tag" here
 )
 
 // nextCBOR reads one token of RFC 8949 CBOR. Tags other than the two of big
 // integers are dropped and their content is taken; undefined is null. Text that
 // is not UTF-8 is taken as binary.
+//
+// A client of the same codec gets tags as they are only if they cannot hurt:
+// several decoders fail on a date that is none, or on other tags with content
+// they do not expect, and that would end the connections of all subscribers.
 func (s *scanner) nextCBOR(t *token) error {
-	big := uint64(0)
-	for tags := 0; ; tags++ {
+	tag, tags := uint64(cborSelf), 0
+	for {
 		major, info, u, err := s.cborHead()
 		if err != nil {
 			return err
 		}
 		if major != 6 {
-			if big != 0 && major != 2 {
-				return errSyntax
-			}
 			if err := s.cborItem(t, major, info, u); err != nil {
 				return err
 			}
-			if big != 0 {
-				return cborBig(t, big == cborNegBig)
-			}
-			return nil
+			return s.cborTagged(t, tag)
 		}
-		if tags == maxTags || big != 0 {
+		if tags++; tags > maxTags {
 			return errDepth
 		}
-		if u == cborPosBig || u == cborNegBig {
-			big = u
+		if tag != cborSelf {
+			s.altered = true
 		}
+		tag = u
 	}
+}
+
+// cborTagged applies the innermost tag.
+func (s *scanner) cborTagged(t *token, tag uint64) error {
+	harmless := true
+	switch tag {
+	case cborSelf:
+	case cborPosBig, cborNegBig:
+		if t.kind != tokBinary {
+			return errSyntax
+		}
+		return cborBig(t, tag == cborNegBig)
+	case cborDate:
+		harmless = t.kind == tokString && len(t.b) <= 64 && isDate(string(t.b))
+	case cborEpoch:
+		harmless = t.kind == tokInt && t.u < year10000 || t.kind == tokFloat && math.Abs(t.f) < year10000
+	default:
+		harmless = false
+	}
+	if !harmless {
+		s.altered = true
+	}
+	return nil
+}
+
+func isDate(s string) bool {
+	_, err := time.Parse(time.RFC3339Nano, s)
+	return err == nil
 }
 
 func (s *scanner) cborHead() (major, info byte, u uint64, err error) {

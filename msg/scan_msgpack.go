@@ -6,6 +6,14 @@ import (
 	"unicode/utf8"
 )
 
+const (
+	msgpackTimestamp = 0xff // extension type -1
+
+	// Years that RFC 3339 can write, in seconds.
+	year0     = -62167219200
+	year10000 = 253402300800
+)
+
 // nextMsgpack reads one token of MessagePack. Text that is not UTF-8 is taken as
 // binary; of the extensions a timestamp is a string in RFC 3339, any other is
 // binary.
@@ -120,7 +128,11 @@ func (s *scanner) msgpackExt(t *token, n uint64) error {
 	if t.b, err = s.take(n); err != nil {
 		return err
 	}
-	if at, ok := msgpackTime(t.b); ok && typ[0] == 0xff {
+	if typ[0] != msgpackTimestamp {
+		return nil
+	}
+	at, ok := msgpackTime(t.b)
+	if s.altered = s.altered || !ok; ok { // some decoders fail on a time that is none
 		t.kind = tokString
 		t.b = at.AppendFormat(s.buf[:0], time.RFC3339Nano)
 		s.buf = t.b
@@ -148,7 +160,6 @@ func msgpackTime(b []byte) (time.Time, bool) {
 	default:
 		return time.Time{}, false
 	}
-	const year10000, year0 = 253402300800, -62167219200
 	if nsec > 999999999 || sec >= year10000 || sec < year0 {
 		return time.Time{}, false
 	}
