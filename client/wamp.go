@@ -274,12 +274,12 @@ func (c *wampClient) request(ctx context.Context, build func(wamp.ID) wamp.Messa
 func (c *wampClient) Publish(ctx context.Context, p Publication) (msg.Offset, error) {
 	options := wamp.Dict{}
 	if p.Retain {
+		if len(p.Payload) == 0 {
+			return 0, fmt.Errorf("%w: WAMP cannot clear a retained value; use --protocol mqtt or json", ErrUnsupported)
+		}
 		options["retain"] = true
 	}
 	list, _ := c.wire(Args{List: []any{value(p.Payload)}})
-	if p.Retain && len(p.Payload) == 0 {
-		list = nil // clears the retained value
-	}
 	build := func(id wamp.ID) wamp.Message {
 		return &wamp.Publish{Request: id, Options: options, Topic: wamp.URI(msg.URI(p.Topic)), Arguments: list}
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -60,5 +61,10 @@ func (f *configFlags) load(cmd *cobra.Command, s *streams) (*config.Loaded, erro
 			values[k.Path] = flag.Value.String()
 		}
 	}
-	return config.Load(config.Sources{File: f.file, Env: s.env, Flags: values})
+	l, err := config.Load(config.Sources{File: f.file, Env: s.env, Flags: values})
+	var problems config.Problems
+	if err != nil && !errors.As(err, &problems) {
+		err = usageError{err} // no such file
+	}
+	return l, err
 }
