@@ -88,7 +88,7 @@ func (a *argsParts) one() bool { return a.n == 1 && a.kwargs == nil }
 
 // splitArgs checks and takes apart [args] or [args, kwargs].
 func splitArgs(p *Payload) (argsParts, error) {
-	s := scanner{codec: p.Codec, b: p.Data, limit: maxDepth + 1}
+	s := scanner{codec: p.Codec, skim: true, b: p.Data, limit: maxDepth + 1}
 	var a argsParts
 	var outer token
 	if err := s.next(&outer); err != nil {

@@ -103,7 +103,7 @@ func looksLikeJSON(b []byte) bool {
 // compactJSON checks b and drops the whitespace between its tokens; without any
 // it returns b itself.
 func compactJSON(b []byte) ([]byte, bool) {
-	s := scanner{codec: CodecJSON, b: b, limit: maxDepth}
+	s := scanner{codec: CodecJSON, skim: true, b: b, limit: maxDepth}
 	if s.value(nil, 0) != nil || s.end() != nil {
 		return nil, false
 	}

@@ -57,6 +57,7 @@ type token struct {
 type scanner struct {
 	codec   Codec
 	lax     bool // only find boundaries: values no view could show are fine
+	skim    bool // JSON: numbers are checked, their values are not wanted
 	b       []byte
 	i       int
 	limit   int // deepest nesting allowed

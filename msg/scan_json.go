@@ -92,7 +92,13 @@ func (s *scanner) moreJSON(c *token, n uint64) (bool, error) {
 func (s *scanner) jsonString(t *token) error {
 	s.i++
 	from := s.i
-	for s.i < len(s.b) {
+	for {
+		for s.i < len(s.b) && plain(s.b[s.i]) {
+			s.i++
+		}
+		if s.i >= len(s.b) {
+			return errSyntax
+		}
 		switch c := s.b[s.i]; {
 		case c == '"':
 			t.b = s.b[from:s.i]
@@ -105,8 +111,6 @@ func (s *scanner) jsonString(t *token) error {
 			}
 		case c < 0x20:
 			return errSyntax
-		case c < utf8.RuneSelf:
-			s.i++
 		default:
 			r, n := utf8.DecodeRune(s.b[s.i:])
 			if r == utf8.RuneError && n == 1 {
@@ -115,8 +119,10 @@ func (s *scanner) jsonString(t *token) error {
 			s.i += n
 		}
 	}
-	return errSyntax
 }
+
+// plain tells whether c is an ASCII character that stands for itself.
+func plain(c byte) bool { return c >= 0x20 && c < utf8.RuneSelf && c != '"' && c != '\\' }
 
 func (s *scanner) jsonEscape() error {
 	if s.i+1 >= len(s.b) {
@@ -187,17 +193,19 @@ func (s *scanner) jsonNumber(t *token) error {
 			return errSyntax
 		}
 	}
+	exponent := 0
 	if s.i < len(s.b) && s.b[s.i]|0x20 == 'e' {
 		float = true
 		s.i++
 		if s.i < len(s.b) && (s.b[s.i] == '+' || s.b[s.i] == '-') {
 			s.i++
 		}
-		if len(s.digits()) == 0 {
+		if exponent = len(s.digits()); exponent == 0 {
 			return errSyntax
 		}
 	}
-	if s.lax {
+	if s.lax || s.skim && len(digits) < 200 && exponent < 3 { // below 1e299
+		t.kind = tokFloat
 		return nil
 	}
 	if float {

@@ -15,19 +15,24 @@ import (
 )
 
 // Codecs written by others, as WAMP clients have them: what they make of our
-// output is what counts. Set up like those of nexus.
+// output is what counts. Set up like those of nexus, but for MapValueReset: without
+// it this decoder fails on a map that has a key twice with values of two types.
+// Views pass such maps on; to look for them would cost a set of keys per map.
 func others(c Codec) codec.Handle {
 	switch c {
 	case CodecMsgpack:
 		h := &codec.MsgpackHandle{WriteExt: true}
+		h.MapValueReset, h.Canonical = true, true
 		h.MapType = reflect.TypeOf(map[string]any(nil))
 		return h
 	case CodecCBOR:
 		h := &codec.CborHandle{}
+		h.MapValueReset, h.Canonical = true, true
 		h.MapType = reflect.TypeOf(map[string]any(nil))
 		return h
 	}
 	h := &codec.JsonHandle{}
+	h.MapValueReset, h.Canonical = true, true
 	h.MapType = reflect.TypeOf(map[string]any(nil))
 	return h
 }
