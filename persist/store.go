@@ -70,7 +70,7 @@ type Batch struct {
 // Info is a namespace's state as known at opening (Epoch, Checkpoint positions) and now (First, Head).
 type Info struct {
 	Epoch       string     // names the log; changes when the store is replaced or restored
-	First, Head msg.Offset // oldest and newest stored message; 0, 0 = empty. Head never falls.
+	First, Head msg.Offset // oldest and newest stored message; 0, 0 = empty. Head never falls: First 0 = nothing is left up to Head.
 	At          msg.Offset // of the last checkpoint
 	AtControl   uint64
 }
@@ -94,20 +94,26 @@ type Visitor struct {
 type Store interface {
 	// Commit makes b durable and calls done exactly once: with nil after the
 	// sync, else with ErrFull, ErrFailed or ErrClosed (and then nothing of b is
-	// stored; after ErrFailed that is unknown). It returns when the next batch
+	// stored; after ErrFailed that is unknown), or with another error for a
+	// batch that can never be stored (ErrNoNamespace, msg.ErrTooLarge, a field
+	// out of range; nothing of it is). It returns when the next batch
 	// may be given, which may be before done; dones run in order. Times given
 	// to messages never go backwards along a log.
 	Commit(b *Batch, done func(error))
 	// Read returns messages with offsets in [from, to] in order, up to limits.
 	// next is where to go on; next > to means that nothing is left up to to.
-	// to = 0 means up to the head as of the call.
+	// to = 0 means up to the head as of the call. next is never below from, and
+	// never passes what is still to be written: with to beyond the head it is
+	// the head + 1, or from if that is larger. from below the oldest message
+	// (0 included) begins with that one.
 	Read(namespace string, from, to msg.Offset, l Limits) (ms []*msg.Message, next msg.Offset, err error)
 	// Follow registers the one follower: it is called for every commit of
 	// messages, this process's and (in a cluster) others', in log order, after
 	// done, and must not block. Call it before the first Commit.
 	Follow(f func([]Append))
 	// State reports a namespace, creating it if it does not exist, and shows
-	// its state to v.
+	// its state to v, which must not call Commit, State or Trim. A checkpoint's
+	// positions beyond the head or the newest control count as these.
 	State(namespace string, v Visitor) (Info, error)
 	// Trim drops messages up to and with upTo, in slices so that no commit
 	// waits long; what is dropped may be less, never more.

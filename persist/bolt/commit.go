@@ -13,8 +13,8 @@ import (
 // Commit implements persist.Store: one transaction, two fdatasyncs. It calls
 // done and the follower before it returns.
 func (s *Store) Commit(b *persist.Batch, done func(error)) {
-	s.writing.Lock()
-	defer s.writing.Unlock()
+	s.committing.Lock()
+	defer s.committing.Unlock()
 	err := s.commit(b)
 	if err != nil {
 		err = fmt.Errorf("commit batch: %w", err)
@@ -31,6 +31,8 @@ func (s *Store) Commit(b *persist.Batch, done func(error)) {
 }
 
 func (s *Store) commit(b *persist.Batch) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
 	defer s.plan.reset()
 	if err := s.writable(); err != nil {
 		return err

@@ -146,6 +146,11 @@ func limitChild(dir string) error {
 	if _, err := fill(s, 1000); err != nil {
 		return err
 	}
+	// Now bbolt itself finds that the file cannot grow.
+	s.Pretend(1 << 40)
+	if _, err := fill(s, 1000); err != nil {
+		return fmt.Errorf("bbolt cannot grow the file: %w", err)
+	}
 	// Lower than the file already is: now the writes fail, not the allocation.
 	if err := setLimit(64 << 10); err != nil {
 		return err

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"go.uber.org/goleak"
+
 	"parley/msg"
 	"parley/persist"
 	"parley/persist/bolt"
@@ -19,7 +21,13 @@ func TestMain(m *testing.M) {
 	var err error
 	switch what {
 	case "":
-		os.Exit(m.Run())
+		code := m.Run()
+		// bbolt walks a file in a goroutine, which a panic would leave behind.
+		if err := goleak.Find(); err != nil && code == 0 {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+		os.Exit(code)
 	case "crash":
 		err = crashChild(dir)
 	case "limit":

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 
 	"parley/persist"
 )
@@ -157,9 +158,9 @@ func checkFormat(tx *bbolt.Tx) error {
 // openError gives bbolt's errors our names.
 func openError(err error) error {
 	switch {
-	case errors.Is(err, bbolt.ErrTimeout):
+	case errors.Is(err, berrors.ErrTimeout):
 		return fmt.Errorf("%w", persist.ErrLocked)
-	case errors.Is(err, bbolt.ErrInvalid), errors.Is(err, bbolt.ErrChecksum), errors.Is(err, bbolt.ErrVersionMismatch):
+	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch):
 		return fmt.Errorf("%w: %w", persist.ErrCorrupt, err)
 	}
 	return err
@@ -184,7 +185,7 @@ func (s *Store) open() error {
 	s.pageSize = int64(db.Info().PageSize)
 	// The store allocates the file itself (see room); should its estimate ever
 	// be too low, bbolt adds no more than it needs.
-	db.AllocSize = 1 << 20
+	db.AllocSize = 256 << 10
 	st, err := s.file.Stat()
 	if err != nil {
 		return err

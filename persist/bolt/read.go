@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 
 	"parley/msg"
 	"parley/persist"
@@ -35,7 +36,7 @@ func (s *Store) Read(namespace string, from, to msg.Offset, l persist.Limits) ([
 		if errors.Is(err, errMissing) && s.trimmed(namespace, r.first) {
 			continue
 		}
-		if errors.Is(err, bbolt.ErrDatabaseNotOpen) {
+		if errors.Is(err, berrors.ErrDatabaseNotOpen) {
 			err = persist.ErrClosed
 		}
 		return nil, from, fmt.Errorf("read %s, namespace %q, offset %d: %w", s.path, namespace, next, err)

@@ -23,9 +23,12 @@ type Store struct {
 
 	chunks chunks // copy buffers of Read
 
-	// writing is held by whoever writes: Commit until its follower has returned,
-	// State while it reads or creates, Trim per segment, Close.
-	writing sync.Mutex
+	// committing is held by Commit until its follower has returned, so that dones
+	// and followers run in order. writing is held by whoever writes: Commit
+	// (within committing, and no longer when done runs), State while it reads or
+	// creates, Trim per segment, Close.
+	committing sync.Mutex
+	writing    sync.Mutex
 	// owned by the holder of writing
 	plan     plan
 	fileSize int64 // at least this much of the file is allocated
@@ -119,6 +122,8 @@ func (s *Store) poison(err error) error {
 
 // Close implements persist.Store. Closing twice is not an error.
 func (s *Store) Close() error {
+	s.committing.Lock()
+	defer s.committing.Unlock()
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	s.mu.Lock()
