@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -148,7 +149,7 @@ func limitChild(dir string) error {
 	}
 	// Now bbolt itself finds that the file cannot grow.
 	s.Pretend(1 << 40)
-	if _, err := fill(s, 1000); err != nil {
+	if err := publish(s, 3000, 1000); !errors.Is(err, persist.ErrFull) || !strings.Contains(err.Error(), "file resize error") {
 		return fmt.Errorf("bbolt cannot grow the file: %w", err)
 	}
 	// Lower than the file already is: now the writes fail, not the allocation.
@@ -156,7 +157,7 @@ func limitChild(dir string) error {
 		return err
 	}
 	s.Pretend(1 << 40)
-	if _, err := fill(s, 1000); err != nil {
+	if err := publish(s, 100, 1000); !errors.Is(err, persist.ErrFull) || !strings.Contains(err.Error(), "write ") {
 		return fmt.Errorf("limit below the file's size: %w", err)
 	}
 	if err := setLimit(1 << 30); err != nil {
