@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -18,7 +19,12 @@ import (
 
 func TestMain(m *testing.M) {
 	// os/signal keeps its one goroutine for the life of the process.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("os/signal.loop"))
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("os/signal.loop"), goleak.Cleanup(func(code int) {
+		if builds != "" {
+			os.RemoveAll(builds)
+		}
+		os.Exit(code)
+	}))
 }
 
 // patience bounds what must happen soon on a busy machine.
