@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -47,14 +48,13 @@ func TestSetReading(t *testing.T) {
 
 // A connection that is not read still closes.
 func TestCloseWhileNotReading(t *testing.T) {
-	p := &probe{frame: func(h *probeHandler, _ subproto.Kind, _ []byte) { h.SetReading(false) }}
+	stopped := make(chan bool, 2)
+	p := &probe{frame: func(h *probeHandler, _ subproto.Kind, _ []byte) { h.SetReading(false); stopped <- true }}
 	s := probeServer(t, p, Options{})
 	r := s.raw(offerP)
 	h := p.next(t)
 	r.send(maskedFrame(fin1, nil), maskedFrame(fin1, nil))
-	for h.frames.Load() == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	<-stopped
 	h.Close(1000, "")
 	r.want(bitFin|opClose, "\x03\xe8")
 	r.send(closeFrame(1000, ""))
@@ -70,11 +70,16 @@ func TestCloseWhileNotReading(t *testing.T) {
 // Room turns false at the high mark and comes back when the peer has read.
 func TestRoom(t *testing.T) {
 	const total = 3000
-	var sent atomic.Int32
+	var sent int // owned by the handler
+	full := make(chan bool, total)
 	fill := func(h *probeHandler) {
-		for sent.Load() < total && h.Conn.Room() {
-			sent.Add(1)
-			h.Send(subproto.Binary, bytes.Repeat([]byte{byte(sent.Load())}, 10_000))
+		for sent < total {
+			if !h.Conn.Room() {
+				full <- true
+				return
+			}
+			sent++
+			h.Send(subproto.Binary, bytes.Repeat([]byte{byte(sent)}, 10_000))
 		}
 	}
 	p := &probe{wake: fill, room: fill}
@@ -82,11 +87,12 @@ func TestRoom(t *testing.T) {
 	r := s.raw(offerP)
 	h := p.next(t)
 	h.Conn.Wake()
+	<-full // before anything is read
 	for i := range total {
 		r.want(fin2, strings.Repeat(string([]byte{byte(i + 1)}), 10_000))
 	}
 	if h.rooms.Load() == 0 {
-		t.Error("Room was never called: the test did not fill the queue")
+		t.Error("Room was never called")
 	}
 	if q := h.Conn.(*conn).queued.Load(); q != 0 {
 		t.Errorf("%d bytes queued", q)
@@ -98,8 +104,14 @@ func TestRoom(t *testing.T) {
 // Wakes from many goroutines coalesce, none is lost, and the handler is never
 // entered twice, while frames come in as well.
 func TestWakes(t *testing.T) {
-	var asked, seen atomic.Int64
-	p := &probe{wake: func(h *probeHandler) { seen.Store(asked.Load()) }}
+	const total = 8 * 2000
+	var asked atomic.Int64
+	all := make(chan bool, total)
+	p := &probe{wake: func(h *probeHandler) {
+		if asked.Load() == total {
+			all <- true
+		}
+	}}
 	s := probeServer(t, p, Options{})
 	r := s.raw(offerP)
 	h := p.next(t)
@@ -117,11 +129,10 @@ func TestWakes(t *testing.T) {
 		r.want(fin1, fmt.Sprint(i))
 	}
 	wg.Wait()
-	for deadline := time.Now().Add(5 * time.Second); seen.Load() != asked.Load(); {
-		if time.Now().After(deadline) {
-			t.Fatalf("a wake was lost: %d asked, the last saw %d", asked.Load(), seen.Load())
-		}
-		time.Sleep(time.Millisecond)
+	select {
+	case <-all: // every Wake was followed by a call that saw it
+	case <-testContext(t).Done():
+		t.Fatal("a wake was lost")
 	}
 	r.nc.Close()
 	h.end(t)
@@ -148,6 +159,21 @@ func TestWakeWithinFrame(t *testing.T) {
 	}
 	if n := h.wakes.Load(); n != 3 {
 		t.Errorf("%d wakes", n)
+	}
+}
+
+// A handler that wakes itself for ever does not keep its own frames out.
+func TestHandlerThatWakesItself(t *testing.T) {
+	p := &probe{wake: func(h *probeHandler) { h.Conn.Wake() }}
+	s := probeServer(t, p, Options{})
+	r, other := s.raw(offerP), s.raw(offerP)
+	p.next(t).Conn.Wake()
+	p.next(t).Conn.Wake()
+	for i := range 50 {
+		for _, c := range []*rawClient{r, other} {
+			c.send(maskedFrame(fin1, fmt.Append(nil, i)))
+			c.want(fin1, fmt.Sprint(i))
+		}
 	}
 }
 
@@ -237,18 +263,25 @@ func TestPingStandsStillWhileNotReading(t *testing.T) {
 // An idle reader moves to a fresh goroutine and hears what comes later, also when
 // the nudge and the bytes cross.
 func TestIdleReaderMoves(t *testing.T) {
-	s := serveWS(t, Options{Timeouts: Timeouts{Idle: 2 * time.Millisecond}})
-	r := s.raw("")
-	for i := range 300 {
+	p := &probe{}
+	s := probeServer(t, p, Options{Timeouts: Timeouts{Idle: 2 * time.Millisecond}})
+	r := s.raw(offerP)
+	c := p.next(t).Conn.(*conn)
+	for i := range 200 {
 		f := maskedFrame(fin1, fmt.Appendf(nil, "%d", i))
 		r.send(f[:3])
-		if i%3 == 0 {
-			<-time.After(time.Duration(i%7) * time.Millisecond)
-		}
 		r.send(f[3:])
 		r.want(fin1, fmt.Sprint(i))
-		if i%2 == 0 {
-			<-time.After(time.Duration(i%5) * time.Millisecond)
+		eventually(t, func() bool { return i%2 == 0 && c.parked.Load() == isNudged || !c.deep.Load() })
+	}
+}
+
+// eventually spins, because what it waits for has no event to wait on.
+func eventually(t testing.TB, cond func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !cond(); runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatal("it never came")
 		}
 	}
 }

@@ -90,14 +90,14 @@ func TestSlowMessage(t *testing.T) {
 
 // A ping that came in two pieces is no message that takes for ever.
 func TestSplitPingIsNoSlowMessage(t *testing.T) {
-	s := serveWS(t, Options{Timeouts: Timeouts{Message: 40 * time.Millisecond}})
+	const limit = 40 * time.Millisecond
+	s := serveWS(t, Options{Timeouts: Timeouts{Message: limit}, Limits: Limits{ControlRate: 1e9, ControlBurst: 1e9}})
 	r := s.raw("")
 	p := maskedFrame(ping, []byte("abc"))
-	for range 30 { // longer than the limit in all
+	for start := time.Now(); time.Since(start) < 3*limit; {
 		r.send(p[:4])
 		r.send(p[4:])
 		r.want(pong, "abc")
-		<-time.After(3 * time.Millisecond)
 	}
 	r.send(maskedFrame(fin1, []byte("alive")))
 	r.want(fin1, "alive")
@@ -164,6 +164,51 @@ func TestEveryByteAFragment(t *testing.T) {
 	}
 	r.send(all, maskedFrame(finC, nil))
 	r.want(fin1, text)
+}
+
+// Until the engine has said Ready a peer may send little.
+func TestHandshakeMessageLimit(t *testing.T) {
+	p := &probe{open: func(*probeHandler) error { return nil },
+		frame: func(h *probeHandler, k subproto.Kind, d []byte) { h.Ready(); h.Send(k, d) }}
+	s := probeServer(t, p, Options{Limits: Limits{MaxHandshake: 1000}})
+	r := s.raw(offerP)
+	r.send(maskedFrame(fin2, make([]byte, 1001)))
+	r.wantClose(1009)
+	r = s.raw(offerP)
+	r.send(maskedFrame(fin2, make([]byte, 1000)))
+	r.want(fin2, string(make([]byte, 1000)))
+	r.send(maskedFrame(fin2, make([]byte, 100_000)))
+	r.want(fin2, string(make([]byte, 100_000)))
+}
+
+// Frames sent together with the handshake, before its answer, are not lost.
+func TestFramesRightBehindTheHandshake(t *testing.T) {
+	s := serveWS(t, Options{})
+	nc, err := net.Dial("tcp", s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	nc.SetDeadline(time.Now().Add(20 * time.Second))
+	early := strings.Repeat("early ", 500)
+	upgradeRaw(t, &trailingConn{nc, maskedFrame(fin1, []byte(early))}, "/ws", "")
+	r := newRawClient(t, nc)
+	r.want(fin1, early)
+}
+
+// trailingConn adds bytes to the first write.
+type trailingConn struct {
+	net.Conn
+	more []byte
+}
+
+func (c *trailingConn) Write(p []byte) (int, error) {
+	all := append(append([]byte(nil), p...), c.more...)
+	c.more = nil
+	if _, err := c.Conn.Write(all); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
 
 // Any mask, in particular zero and one in the middle of odd offsets.

@@ -32,6 +32,9 @@ func (g *Gateway) connState(nc net.Conn, st http.ConnState) {
 // Options.Pages. It works only under ServeWS.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s, _ := r.Context().Value(sockKey{}).(*sock)
+	if s != nil && s.refused != "" {
+		w.Header().Set("Connection", "close") // the lobby is small
+	}
 	switch r.URL.Path {
 	case "/healthz":
 		text(w, http.StatusOK, "ok")
@@ -80,7 +83,6 @@ func turnAway(w http.ResponseWriter, reason string) {
 		status = http.StatusTooManyRequests
 	}
 	w.Header().Set("Retry-After", "5")
-	w.Header().Set("Connection", "close")
 	text(w, status, "too many connections")
 }
 

@@ -49,6 +49,9 @@ func serveStream(t *testing.T, o Options, protocol string) *server {
 
 func startServer(t *testing.T, o Options, serve func(*Gateway, context.Context, net.Listener) error) *server {
 	t.Helper()
+	if o.Timeouts.Close == 0 {
+		o.Timeouts.Close = 100 * time.Millisecond // raw clients do not answer a close
+	}
 	g, err := New(o)
 	if err != nil {
 		t.Fatal(err)

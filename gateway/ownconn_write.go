@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"errors"
+	"io"
 	"os"
 	"sync"
 	"syscall"
@@ -137,7 +138,7 @@ func (c *conn) flushLocked() {
 			c.startWriterLocked()
 			return
 		case err != nil:
-			c.writeFailedLocked()
+			c.writeFailedLocked(io.EOF)
 			return
 		}
 	}
@@ -169,7 +170,7 @@ func (c *conn) writeLoop() {
 	defer c.g.wg.Done()
 	c.wmu.Lock()
 	defer c.wmu.Unlock()
-	slow := false
+	cause := io.EOF // of a failed write: the peer has gone
 	for c.out.head != nil && !c.out.dead {
 		p := c.out.head.buf[c.out.head.r:c.out.head.w]
 		if c.in.tls && len(p) > tlsPiece {
@@ -187,7 +188,9 @@ func (c *conn) writeLoop() {
 		}
 		c.roomLocked()
 		if timeout := errors.Is(err, os.ErrDeadlineExceeded); err != nil && !(timeout && n > 0 && !c.in.tls) {
-			slow = timeout
+			if timeout {
+				cause = msg.ErrTooSlow
+			}
 			break
 		}
 	}
@@ -202,22 +205,17 @@ func (c *conn) writeLoop() {
 		}
 		return
 	}
-	c.writeFailedLocked()
-	if slow {
-		c.wmu.Unlock()
-		c.fail(msg.ErrTooSlow)
-		c.wmu.Lock()
-	}
+	c.writeFailedLocked(cause)
 }
 
-// writeFailedLocked gives the queue up. Nobody but a writer goroutine that
-// returned touches the chunks. The reader hears of the end from the socket.
-func (c *conn) writeFailedLocked() {
+// writeFailedLocked gives queue and connection up. The reader hears of it from
+// the socket.
+func (c *conn) writeFailedLocked(cause error) {
 	c.out.dead = true
-	if !c.out.writing {
-		for c.out.head != nil {
-			c.consumeLocked(c.out.head.w - c.out.head.r)
-		}
+	c.dropQueueLocked()
+	if !c.closing {
+		c.beginCloseLocked(cause)
+		c.signal(bitEnd)
 	}
 	c.openGateLocked()
 	c.in.sock.Close()

@@ -77,7 +77,11 @@ func (s *server) raw(extra string) *rawClient {
 	if resp := upgradeRaw(s.t, nc, "/ws", extra); resp.StatusCode != http.StatusSwitchingProtocols {
 		s.t.Fatalf("upgrade: %s", resp.Status)
 	}
-	return &rawClient{s.t, nc, bufio.NewReader(nc)}
+	return newRawClient(s.t, nc)
+}
+
+func newRawClient(t testing.TB, nc net.Conn) *rawClient {
+	return &rawClient{t, nc, bufio.NewReader(nc)}
 }
 
 // send writes raw bytes; errors are the test's to find on the reading side.

@@ -16,6 +16,9 @@ const (
 	pending = bitWake | bitRoom | bitEnd
 )
 
+// maxTurns is how often one stay in the handler looks at the pending bits.
+const maxTurns = 4
+
 // signal asks for a call of the handler. Any goroutine; requests coalesce. If
 // somebody is in the handler he runs it when he leaves, else a worker does.
 func (c *conn) signal(bit uint32) {
@@ -23,9 +26,7 @@ func (c *conn) signal(bit uint32) {
 	if old&bit != 0 || old&bitHeld != 0 {
 		return
 	}
-	if c.state.Or(bitQueued)&bitQueued == 0 {
-		c.g.sched.push(c)
-	}
+	c.enqueue()
 }
 
 // enter makes the caller the handler's owner.
@@ -34,20 +35,32 @@ func (c *conn) enter() {
 	c.state.Or(bitHeld)
 }
 
-// leave runs what was asked for meanwhile and gives the handler up.
+// leave runs what was asked for meanwhile and gives the handler up. A handler
+// that keeps waking itself goes to the end of the workers' queue after a few
+// turns, so that it starves neither its own reader nor others.
 func (c *conn) leave() {
-	for {
+	for turn := 0; ; turn++ {
 		s := c.state.Load()
-		if p := s & pending; p != 0 {
+		p := s & pending
+		if p != 0 && turn < maxTurns {
 			c.state.And(^p)
 			c.run(p)
 			continue
 		}
 		if c.state.CompareAndSwap(s, s&^bitHeld) {
-			break
+			c.call.Unlock()
+			if p != 0 {
+				c.enqueue()
+			}
+			return
 		}
 	}
-	c.call.Unlock()
+}
+
+func (c *conn) enqueue() {
+	if c.state.Or(bitQueued)&bitQueued == 0 {
+		c.g.sched.push(c)
+	}
 }
 
 // serve is a worker's turn on c.
