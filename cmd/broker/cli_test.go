@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -254,6 +255,34 @@ func TestShellClients(t *testing.T) {
 	}
 	if out, errs, code := shell(t, "", nil, "health", "--listen", s.Public.String()); code != exitOK || out != "ready\n" {
 		t.Errorf("health: %d %q %s", code, out, errs)
+	}
+}
+
+// In a container the health check knows the environment, not serve's flags.
+func TestHealthInAContainer(t *testing.T) {
+	s := start(t, configured(t, nil))
+	_, port, err := net.SplitHostPort(s.Public.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, host := range []string{"0.0.0.0", ""} {
+		if out, errs, code := shell(t, "", []string{"PARLEY_LISTEN=" + host + ":" + port}, "health"); code != exitOK || out != "ready\n" {
+			t.Errorf("%q: %d %q %s", host, code, out, errs)
+		}
+	}
+}
+
+// Without an answer in time the exit code is 4.
+func TestHealthTakesTooLong(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for _, args := range [][]string{{"health", "--url", "http://" + l.Addr().String(), "-t", "50ms"}, {"pub", "--url", l.Addr().String(), "-t", "50ms", "a", "x"}} {
+		if _, errs, code := shell(t, "", nil, args...); code != exitTimeout {
+			t.Errorf("%v: %d %s", args, code, errs)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -48,6 +49,11 @@ func addConfigFlags(cmd *cobra.Command) *configFlags {
 
 // load reads the configuration that the flags, the environment and the file make.
 func (f *configFlags) load(cmd *cobra.Command, s *streams) (*config.Loaded, error) {
+	return f.loadOver(cmd, s, nil)
+}
+
+// loadOver is load with values that stand above everything.
+func (f *configFlags) loadOver(cmd *cobra.Command, s *streams, above map[string]string) (*config.Loaded, error) {
 	values := map[string]string{}
 	for _, set := range f.sets {
 		path, value, ok := strings.Cut(set, "=")
@@ -61,6 +67,7 @@ func (f *configFlags) load(cmd *cobra.Command, s *streams) (*config.Loaded, erro
 			values[k.Path] = flag.Value.String()
 		}
 	}
+	maps.Copy(values, above)
 	l, err := config.Load(config.Sources{File: f.file, Env: s.env, Flags: values})
 	var problems config.Problems
 	if err != nil && !errors.As(err, &problems) {

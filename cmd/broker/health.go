@@ -33,7 +33,9 @@ needs no arguments in a container. Exit code 0: ready, 1: not, 4: no answer in t
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		own := url == ""
 		if own {
-			l, err := flags.load(cmd, s)
+			// Nothing is opened here, so nothing has to be said about who may come in;
+			// serve may have been told so by a flag.
+			l, err := flags.loadOver(cmd, s, map[string]string{"allow_anonymous": "true", "admin.allow_anonymous": "true"})
 			if err != nil {
 				return err
 			}
