@@ -140,15 +140,6 @@ func AppendRecord(dst []byte, m *msg.Message, at msg.Offset, time int64) ([]byte
 	return dst, nil
 }
 
-// RecordSize is an upper bound of the bytes that AppendRecord will append.
-func RecordSize(m *msg.Message) int {
-	n := 64 + m.Size() + len(m.Via) + len(m.Origin.User) + len(m.Origin.Role) + len(m.Key)
-	if r := m.Restrict; r != nil {
-		n += 64 + 2*(len(r.Sessions)+len(r.ExcludeSessions)) // a varint of 64 bits has ten bytes
-	}
-	return n
-}
-
 func encodable(m *msg.Message) error {
 	switch {
 	case m.QoS > 2:
