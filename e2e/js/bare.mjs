@@ -30,7 +30,7 @@ export async function openBare({ url, protocol = "json", token }, events) {
     } else if (reply.push) {
       events("push", reply.push);
     } else {
-      const { resolve, reject } = waiting.get(reply.id);
+      const { resolve, reject } = waiting.get(reply.id) ?? { resolve() {}, reject() {} }; // of a frame sent as given
       waiting.delete(reply.id);
       if (reply.error) reject(Object.assign(new Error(reply.error.message), { code: reply.error.code }));
       else resolve(reply);
