@@ -3,7 +3,6 @@ package wamp
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -261,5 +260,3 @@ func serializer(protocol string) serialize.Serializer {
 	}
 	return &serialize.JSONSerializer{}
 }
-
-var errNever = errors.New("never")
