@@ -29,6 +29,7 @@ type Gateway struct {
 
 	pools   pools
 	door    *door
+	holding atomic.Int64 // bytes of large messages being received
 	sched   scheduler
 	deflate *deflater
 
