@@ -127,6 +127,14 @@ func TestProblems(t *testing.T) {
 			file: "store:\n  topics: [{filter: a, store: some}]\n",
 			want: "parley.yaml:2: store.topics[0].store: some is not allowed; give one of acknowledged, all, none",
 		},
+		"store that holds nothing": {
+			file: "store: {max_bytes: 4KiB}",
+			want: "parley.yaml:1: store.max_bytes: 4KiB is not allowed; give 0 for no bound, or at least 1MiB",
+		},
+		"namespace of a rule": {
+			file: "auth:\n  rules: [{allow: [publish], namespaces: [defualt]}]\n",
+			want: "parley.yaml:2: auth.rules: rule 1: namespace defualt does not exist; did you mean default?",
+		},
 		"half of TLS": {
 			file: "tls:\n  cert: a.pem\n",
 			want: "parley.yaml:2: tls.cert: is given without tls.key; give both or neither",
