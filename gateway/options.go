@@ -49,9 +49,9 @@ type Options struct {
 	// go uncompressed. Default 4 (about 1.2 MB each).
 	CompressJobs int
 
-	// Settled is called, at most once a minute, when at least a thousand
-	// connections have gone idle after a burst. debug.FreeOSMemory is what it is
-	// for: the garbage of a storm of handshakes would else stay resident. nil: nothing.
+	// Settled is called, at most every 10 s, when at least a thousand new
+	// connections have gone idle. debug.FreeOSMemory is what it is for: the
+	// garbage of a storm of handshakes would else stay resident. nil: nothing.
 	Settled func()
 
 	Limits   Limits

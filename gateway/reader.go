@@ -158,5 +158,3 @@ func (p *pools) getMessage() *[]byte {
 	b := make([]byte, 0, messageBuf)
 	return &b
 }
-
-func validUTF8(s string) bool { return utf8.ValidString(s) }
