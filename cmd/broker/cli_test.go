@@ -239,6 +239,7 @@ func TestShellClients(t *testing.T) {
 			clears = "json"
 		}
 		run("", exitOK, "pub", "-p", clears, "--retain", topic, "")
+		run("", exitOK, "pub", "after/it", "x") // stored after it, so whoever subscribes now starts behind it
 		if out, _ := run("", exitOK, "sub", "-t", "100ms", topic); out != "" {
 			t.Errorf("%s: cleared, but %q", p, out)
 		}
