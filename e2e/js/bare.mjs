@@ -6,7 +6,7 @@ const { WebSocket } = globalThis;
 // autobahn-js would take this program for a browser.
 delete globalThis.WebSocket;
 
-export async function openBare({ url, protocol = "json", token }, events) {
+export async function openBare({ url, protocol = "json", token, user, secret }, events) {
   const socket = protocol ? new WebSocket(url, protocol) : new WebSocket(url);
   const waiting = new Map();
   let lastId = 0;
@@ -46,7 +46,7 @@ export async function openBare({ url, protocol = "json", token }, events) {
       reject(err);
     };
   });
-  const { connect } = await send({ connect: token === undefined ? {} : { token } });
+  const { connect } = await send({ connect: { token, data: user && { user, password: secret } } });
   pong = connect.pong === true;
 
   return {
