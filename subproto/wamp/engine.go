@@ -69,6 +69,8 @@ type Engine struct {
 	authFailed          metrics.Counter // may be nil
 	callers             map[string]*caller
 
+	scratches sync.Pool // of *scratch
+
 	started chan struct{} // closed by Run when router is set
 	stopped chan struct{} // closed when no session may attach any more
 	router  router.Router // written before started is closed

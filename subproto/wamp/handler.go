@@ -74,8 +74,7 @@ type handler struct {
 	procedures      map[string]bool   // both of these
 	backlog         []outcome         // from nexus, waiting for room
 	spare           []outcome
-	elements        [][]byte
-	out             encoder
+	scratch         *scratch // nil between calls
 	delivery        msg.Delivery
 	hearsRevocation bool // the client announced subscription_revocation
 	held            bool // delivery waits for its SUBSCRIBED
@@ -91,9 +90,35 @@ type outcome struct {
 }
 
 func newHandler(e *Engine, c subproto.Conn, w wire) *handler {
-	h := &handler{e: e, conn: c, w: w}
-	h.out.codec = w.codec()
-	return h
+	return &handler{e: e, conn: c, w: w}
+}
+
+// scratch is what a connection needs only while it is called.
+type scratch struct {
+	out      encoder
+	elements [][]byte
+}
+
+// work returns the connection's scratch, borrowed from the engine until rest.
+func (h *handler) work() *scratch {
+	if h.scratch == nil {
+		s, _ := h.e.scratches.Get().(*scratch)
+		if s == nil {
+			s = &scratch{elements: make([][]byte, 0, maxElements)}
+		}
+		s.out.codec = h.w.codec()
+		h.scratch = s
+	}
+	return h.scratch
+}
+
+func (h *handler) rest() {
+	if s := h.scratch; s != nil {
+		h.scratch = nil
+		if cap(s.out.b) <= 64<<10 {
+			h.e.scratches.Put(s)
+		}
+	}
 }
 
 // post has f run by the handler's goroutine. Any goroutine.
@@ -132,8 +157,7 @@ func (h *handler) Closed(err error) {
 
 // message handles one message. An error is a protocol violation.
 func (h *handler) message(data []byte) error {
-	el, err := split(h.w, data, h.elements)
-	h.elements = el
+	el, err := split(h.w, data, h.work().elements)
 	defer clear(el) // data is only lent
 	if err != nil {
 		return err
@@ -206,6 +230,7 @@ func (h *handler) turn() {
 	h.settle()
 	h.pump()
 	h.regulate()
+	h.rest()
 }
 
 // settle handles the outcomes that have arrived, those from nexus only while
@@ -305,6 +330,7 @@ func (h *handler) end(how msg.CloseHow, code int, reason string) {
 	h.release(how)
 	h.state = stateEnded
 	h.conn.Close(code, reason)
+	h.rest()
 }
 
 // release gives everything back. It may be called again.
@@ -329,18 +355,17 @@ func (h *handler) release(how msg.CloseHow) {
 
 // begin starts a message of n elements; send sends it.
 func (h *handler) begin(t uint64, n int) *encoder {
-	h.out.b = h.out.b[:0]
-	h.out.list(n)
-	h.out.uint(t)
-	return &h.out
+	e := &h.work().out
+	e.b = e.b[:0]
+	e.list(n)
+	e.uint(t)
+	return e
 }
 
 func (h *handler) send() {
-	h.out.endList()
-	h.conn.Send(h.w.frame(), h.out.b)
-	if cap(h.out.b) > 4096 { // an idle connection holds no large buffer
-		h.out.b = nil
-	}
+	e := &h.scratch.out
+	e.endList()
+	h.conn.Send(h.w.frame(), e.b)
 }
 
 // reply sends [type, ids...].

@@ -81,10 +81,13 @@ func (p *pubIDs) backward(y uint64) uint64 {
 // of returns the publication id of m, 1 to 2^53-1.
 func (p *pubIDs) of(m *msg.Message) uint64 {
 	if m.Stored() {
-		return p.id(uint64(m.Offset) & (transientBit - 1))
+		return p.ofOffset(m.Offset)
 	}
 	return p.id(transientBit | uint64(m.After)&(1<<afterBits-1)<<16 | uint64(m.Serial))
 }
+
+// ofOffset returns the id of the message stored at o.
+func (p *pubIDs) ofOffset(o msg.Offset) uint64 { return p.id(uint64(o) & (transientBit - 1)) }
 
 func (p *pubIDs) id(position uint64) uint64 {
 	y := p.forward(position)

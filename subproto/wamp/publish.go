@@ -43,17 +43,23 @@ func (h *handler) onPublish(m request) error {
 		h.session.Publish(out, nil)
 		return nil
 	}
-	// Hub wakes us; out.After and Serial are set by then.
-	h.session.Publish(out, func(_ msg.Offset, err error) {
-		h.box.Put(outcome{do: func() {
-			if err != nil {
-				h.refuseErr(typePublish, id, err)
-				return
-			}
-			h.reply(typePublished, id, h.pubIDs.of(out))
-		}})
+	h.session.Publish(out, func(at msg.Offset, err error) { // hub wakes us
+		h.box.Put(outcome{do: func() { h.published(id, out, at, err) }})
 	})
 	return nil
+}
+
+// published acknowledges m, which is at offset at: not its own if its idempotency
+// key was known, and 0 if it was not stored.
+func (h *handler) published(request uint64, m *msg.Message, at msg.Offset, err error) {
+	switch {
+	case err != nil:
+		h.refuseErr(typePublish, request, err)
+	case at != 0:
+		h.reply(typePublished, request, h.pubIDs.ofOffset(at))
+	default: // After and Serial are set by now
+		h.reply(typePublished, request, h.pubIDs.of(m))
+	}
 }
 
 func (o *publishOptions) read(w wire, key string, v []byte) (err error) {
