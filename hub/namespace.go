@@ -36,7 +36,7 @@ type entry struct {
 	seq     uint64
 	size    int
 	ns      *namespace
-	from    *Session     // whose parked budget it counts against; nil = nobody's
+	from    *hold        // whose parked budget it counts against; nil = nobody's
 	waiting atomic.Int32 // shards that have not handled it yet
 }
 
@@ -56,7 +56,7 @@ func (ns *namespace) position() msg.Offset {
 
 // emit appends a message to the tail and hands it to all shards. Stored
 // messages come in log order, from the follower only.
-func (ns *namespace) emit(m *msg.Message, from *Session, size int) {
+func (ns *namespace) emit(m *msg.Message, from *hold, size int) {
 	e := &entry{offset: m.Offset, size: size, ns: ns, from: from}
 	ns.mu.Lock()
 	if m.Stored() {
