@@ -7,6 +7,9 @@ import (
 	"strings"
 )
 
+// smallestStore holds an empty store and a few messages.
+const smallestStore = 1 << 20
+
 // settle checks what no key can check alone, and derives what depends on others.
 func (l *loader) settle() {
 	c := l.out.Config
@@ -16,6 +19,9 @@ func (l *loader) settle() {
 	}
 	if c.Gateway.DefaultProtocol == "none" {
 		c.Gateway.DefaultProtocol = ""
+	}
+	if n := c.Store.MaxBytes; n > 0 && n < smallestStore {
+		l.conflict("store.max_bytes", notAllowed(shortSize(n), "0 for no bound, or at least "+shortSize(smallestStore)))
 	}
 	l.namespaces()
 	l.pair("tls", c.TLS)

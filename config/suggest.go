@@ -11,10 +11,16 @@ func didYouMean(name string, candidates []string) string {
 	return "known are " + strings.Join(candidates, ", ")
 }
 
+// longestName is the longest name that suggestions are made for, in bytes.
+const longestName = 100
+
 // nearest returns the candidate with the fewest edits to name, or "" if none is
 // near enough to be meant. A candidate in another section counts if its last
 // word is near.
 func nearest(name string, candidates []string) string {
+	if len(name) > longestName {
+		return "" // no typing error, and comparing it would take long
+	}
 	best, least := "", 1+max(2, len(name)/4)
 	lastWord := name[strings.LastIndexByte(name, '.')+1:]
 	for _, c := range candidates {

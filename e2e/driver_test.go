@@ -82,7 +82,8 @@ func startDriver(t *testing.T) *driver {
 	require(t, err == nil, "e2e/js/node_modules")
 	// Node 20 has the WebSocket object behind a flag; later ones know the flag.
 	cmd := exec.Command(node, "--experimental-websocket", "--no-warnings", "driver.mjs")
-	cmd.Dir, cmd.Stderr = "js", os.Stderr
+	complaints := &syncBuffer{}
+	cmd.Dir, cmd.Stderr = "js", complaints
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -110,6 +111,9 @@ func startDriver(t *testing.T) *driver {
 		<-read
 		if err := cmd.Wait(); err != nil {
 			t.Errorf("the JavaScript clients: %v", err)
+		}
+		if t.Failed() {
+			t.Logf("the JavaScript clients wrote:\n%s", complaints)
 		}
 	})
 	return d

@@ -24,8 +24,9 @@ func TestMosquitto(t *testing.T) {
 		defer cancel()
 		common := []string{"-h", host, "-p", port, "-V", version, "-q", "1"}
 
-		// -d reports the SUBACK: then the subscription stands.
-		listener := exec.CommandContext(ctx, sub, append(common, "-t", "plain/#", "-v", "-C", "2", "-d")...)
+		// -d reports the SUBACK: then the subscription stands. Without stdbuf
+		// nothing would come through the pipe before the end.
+		listener := exec.CommandContext(ctx, "stdbuf", append([]string{"-oL", sub}, append(common, "-t", "plain/#", "-v", "-C", "2", "-d")...)...)
 		stdout, err := listener.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)

@@ -112,6 +112,8 @@ func (s *scenario) options(words []string) (with args, refused string) {
 		switch {
 		case key == "refused":
 			refused = value
+		case given && value == "true":
+			with[key] = true
 		case given:
 			with[key] = value
 		default:

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestRefusesUnreadableStore: a store that this version cannot read, newer or
@@ -18,7 +20,7 @@ func TestRefusesUnreadableStore(t *testing.T) {
 	d := startDriver(t)
 	device := d.open("device", "mqtt5", b, nil)
 	for range 20 {
-		device.do("publish", args{"topic": "store/x", "payload": strings.Repeat("payload ", 100), "retain": true})
+		device.do("publish", args{"topic": "store/x", "payload": strings.Repeat("a payload ", 100), "retain": true})
 	}
 	b.stop()
 	good := map[string][]byte{}
@@ -36,7 +38,8 @@ func TestRefusesUnreadableStore(t *testing.T) {
 		says []string // one of these
 	}{
 		{"not a store at all", func([]byte) []byte { return bytes.Repeat([]byte("this is no store\n"), 4096) }, []string{"invalid", "corrupt", "not a store"}},
-		{"cut in half", func(c []byte) []byte { return c[:len(c)/2/4096*4096] }, []string{"corrupt", "truncated", "damaged", "invalid"}},
+		{"cut short", func(c []byte) []byte { return c[:3*4096] }, []string{"corrupt", "truncated", "damaged"}},
+		{"a flipped bit", flippedBit, []string{"corrupt", "checksum"}},
 		{"a newer format", newerFormat, []string{"newer"}},
 	}
 	for _, c := range damage {
@@ -55,9 +58,12 @@ func TestRefusesUnreadableStore(t *testing.T) {
 				t.Fatal("nothing was damaged: does the store say its format in another way now?")
 			}
 			before := checksum(t, damaged)
-			out, err := b.serveCommand().CombinedOutput()
+			cmd := b.serveCommand()
+			started := time.AfterFunc(patience, func() { _ = cmd.Process.Signal(terminate) }) // then it ends with code 0
+			out, err := cmd.CombinedOutput()
+			started.Stop()
 			if err == nil {
-				t.Errorf("the broker started and ended well:\n%s", out)
+				t.Fatalf("the broker started:\n%s", out)
 			}
 			text := strings.ToLower(string(out))
 			clear := false
@@ -85,19 +91,27 @@ func TestRefusesUnreadableStore(t *testing.T) {
 	}
 }
 
-// newerFormat raises the format version that the store's meta record holds.
+// newerFormat raises the format version that the store's file holds: after the
+// key, a checksum over key and value (CRC-32C) and the version in 8 bytes.
 func newerFormat(content []byte) []byte {
-	key := []byte("format")
+	key, table := []byte("format"), crc32.MakeTable(crc32.Castagnoli)
+	sum := func(value []byte) uint32 { return crc32.Update(crc32.Checksum(key, table), table, value) }
 	for at := 0; ; {
 		i := bytes.Index(content[at:], key)
-		if i < 0 {
+		if i < 0 || at+i+len(key)+12 > len(content) {
 			return content
 		}
 		at += i + len(key)
-		if at+4 <= len(content) && binary.BigEndian.Uint32(content[at:]) < 100 {
-			binary.BigEndian.PutUint32(content[at:], 999)
+		if checksum, value := content[at:at+4], content[at+4:at+12]; binary.LittleEndian.Uint32(checksum) == sum(value) {
+			binary.BigEndian.PutUint64(value, 999)
+			binary.LittleEndian.PutUint32(checksum, sum(value))
 		}
 	}
+}
+
+// flippedBit changes one bit of every copy of a stored payload.
+func flippedBit(content []byte) []byte {
+	return bytes.ReplaceAll(content, []byte("a payload "), []byte("a paylobd "))
 }
 
 func storeFiles(t *testing.T, dir string) (files []string) {

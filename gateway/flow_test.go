@@ -289,13 +289,13 @@ func eventually(t testing.TB, cond func() bool) {
 func TestSettled(t *testing.T) {
 	called := make(chan bool, 10)
 	g := &Gateway{o: Options{Settled: func() { called <- true }}}
-	for now, shrunk := range []int{900, 200, 1, 0, 0, 5000, 0} {
-		g.settle(shrunk, int64(now))
+	for now, calmed := range []int{900, 200, 1, 0, 0, 5000, 0} {
+		g.settle(calmed, int64(now))
 	}
 	g.settle(0, settleEvery+10)
 	g.sweeper.Wait()
 	if n := len(called); n != 2 {
-		t.Errorf("called %d times, want once per burst and minute", n)
+		t.Errorf("called %d times, want once per burst and interval", n)
 	}
 }
 

@@ -29,6 +29,7 @@ type Gateway struct {
 
 	pools   pools
 	door    *door
+	holding atomic.Int64 // bytes of large messages being received
 	sched   scheduler
 	deflate *deflater
 
@@ -44,7 +45,7 @@ type Gateway struct {
 	sweeper  sync.WaitGroup
 
 	// Owned by the sweeper.
-	shrunk     int   // connections gone idle since Settled was called
+	calmed     int   // connections gone idle for the first time since Settled was called
 	settleNext int64 // clock before which it is not called again
 
 	mu        sync.Mutex

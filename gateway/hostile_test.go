@@ -211,6 +211,20 @@ func (c *trailingConn) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// Large messages that arrive slowly on many connections are bounded together.
+func TestReceivingIsBoundedForAll(t *testing.T) {
+	s := serveWS(t, Options{Limits: Limits{MaxReceiving: 1 << 20}})
+	big := maskedFrame(fin2, make([]byte, 400_000))
+	first, second := s.raw(""), s.raw("")
+	first.send(big[:300_000])
+	eventually(t, func() bool { return s.holding.Load() > 0 })
+	second.send(maskedHeader(fin2, 1<<20), make([]byte, 1<<20-10))
+	second.wantClose(1013)
+	first.send(big[300_000:]) // the first is not harmed
+	first.want(fin2, string(make([]byte, 400_000)))
+	eventually(t, func() bool { return s.holding.Load() == 0 })
+}
+
 // Any mask, in particular zero and one in the middle of odd offsets.
 func TestMasks(t *testing.T) {
 	s := serveWS(t, Options{})

@@ -3,6 +3,7 @@ package gateway
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -34,6 +35,17 @@ func runServer() {
 		panic(err)
 	}
 	fmt.Println(ln.Addr())
+	if os.Getenv(serverEnv) == "wss" {
+		cert, key, err := newPair("bench")
+		if err != nil {
+			panic(err)
+		}
+		pair, err := tls.X509KeyPair(cert, key)
+		if err != nil {
+			panic(err)
+		}
+		ln = WithTLS(ln, &tls.Config{Certificates: []tls.Certificate{pair}})
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
 		io.Copy(io.Discard, os.Stdin)
@@ -48,11 +60,16 @@ func runServer() {
 // each, lets them be quiet and reports that process' memory per connection. Run
 // it with -benchtime 5000x.
 func BenchmarkIdle(b *testing.B) {
+	b.Run("ws", func(b *testing.B) { benchIdle(b, "ws") })
+	b.Run("wss", func(b *testing.B) { benchIdle(b, "wss") })
+}
+
+func benchIdle(b *testing.B, scheme string) {
 	if b.N == 1 {
 		return // the benchmark's own probe run
 	}
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), serverEnv+"=1")
+	cmd.Env = append(os.Environ(), serverEnv+"="+scheme)
 	cmd.Stderr = os.Stderr
 	in, _ := cmd.StdinPipe()
 	out, _ := cmd.StdoutPipe()
@@ -65,10 +82,10 @@ func BenchmarkIdle(b *testing.B) {
 		b.Fatal(err)
 	}
 	addr = strings.TrimSpace(addr)
-	idleConn(b, addr).Close() // what the first one costs is not a connection's
+	idleConn(b, scheme, addr).Close() // what the first one costs is not a connection's
 	before := rss(b, cmd.Process.Pid)
 	for range b.N {
-		defer idleConn(b, addr).Close()
+		defer idleConn(b, scheme, addr).Close()
 	}
 	after := rss(b, cmd.Process.Pid)
 	// A benchmark may wait: long enough for the idle to be noticed.
@@ -78,10 +95,13 @@ func BenchmarkIdle(b *testing.B) {
 	b.ReportMetric(float64(quiet-before)/float64(b.N), "B-idle/conn")
 }
 
-func idleConn(b *testing.B, addr string) net.Conn {
+func idleConn(b *testing.B, scheme, addr string) net.Conn {
 	nc, err := net.Dial("tcp", addr)
 	if err != nil {
 		b.Fatal(err)
+	}
+	if scheme == "wss" {
+		nc = tls.Client(nc, insecure())
 	}
 	upgradeRaw(b, nc, "/ws", "Sec-WebSocket-Protocol: mqtt\r\n")
 	nc.Write(maskedFrame(0x82, make([]byte, 40)))

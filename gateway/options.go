@@ -49,9 +49,9 @@ type Options struct {
 	// go uncompressed. Default 4 (about 1.2 MB each).
 	CompressJobs int
 
-	// Settled is called, at most once a minute, when at least a thousand
-	// connections have gone idle after a burst. debug.FreeOSMemory is what it is
-	// for: the garbage of a storm of handshakes would else stay resident. nil: nothing.
+	// Settled is called, at most every 10 s, when at least a thousand new
+	// connections have gone idle. debug.FreeOSMemory is what it is for: the
+	// garbage of a storm of handshakes would else stay resident. nil: nothing.
 	Settled func()
 
 	Limits   Limits
@@ -65,6 +65,10 @@ type Options struct {
 type Limits struct {
 	MaxMessage   int // bytes of a received message, decompressed; default 1 MiB
 	MaxHandshake int // the same until Conn.Ready; default 128 KiB, at most MaxMessage
+	// MaxReceiving is how many bytes messages above 64 KiB may hold while they
+	// arrive, all connections together; one more closes its connection with 1013.
+	// Default 256 MiB.
+	MaxReceiving int
 	HighMark     int // bytes queued to a peer at which Room turns false and reading stops; default 64 KiB
 	HardLimit    int // bytes queued at which the next Send closes the peer; default 1 MiB
 	MaxHeader    int // bytes of HTTP headers; default 16 KiB
@@ -120,6 +124,7 @@ func (o *Options) setDefaults() {
 func (l *Limits) setDefaults() {
 	l.MaxMessage = cmp.Or(l.MaxMessage, 1<<20)
 	l.MaxHandshake = min(cmp.Or(l.MaxHandshake, 128<<10), l.MaxMessage)
+	l.MaxReceiving = cmp.Or(l.MaxReceiving, 256<<20)
 	l.HighMark = cmp.Or(l.HighMark, 64<<10)
 	l.HardLimit = max(cmp.Or(l.HardLimit, 1<<20), l.HighMark)
 	l.MaxHeader = cmp.Or(l.MaxHeader, 16<<10)

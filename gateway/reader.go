@@ -81,7 +81,7 @@ func (c *conn) takeMessage() error {
 		return err
 	}
 	buf := c.g.pools.getMessage()
-	defer func() { c.g.pools.putMessage(buf) }()
+	defer c.release(buf)
 	if err := c.readAll(buf, r); err != nil {
 		return err
 	}
@@ -100,17 +100,19 @@ func (c *conn) takeMessage() error {
 // readAll reads a message, growing the buffer with what arrives rather than with
 // what is declared.
 func (c *conn) readAll(buf *[]byte, r io.Reader) error {
-	b := (*buf)[:0]
-	defer func() { *buf = b }()
-	if want := int(min(c.in.watch.size, messageGrowth)) + 1; want > cap(b) {
-		b = make([]byte, 0, want)
+	*buf = (*buf)[:0]
+	if want := int(min(c.in.watch.size, messageGrowth)) + 1; want > cap(*buf) {
+		*buf = make([]byte, 0, want)
 	}
 	for {
+		b := *buf
 		if len(b) == cap(b) {
-			b = append(b, 0)[:len(b)]
+			if b = c.grow(b); b == nil {
+				return errViolation
+			}
 		}
 		n, err := r.Read(b[len(b):cap(b)])
-		b = b[:len(b)+n]
+		*buf = b[:len(b)+n]
 		if err == io.EOF {
 			return nil
 		}
@@ -120,6 +122,35 @@ func (c *conn) readAll(buf *[]byte, r io.Reader) error {
 	}
 }
 
+// grow makes room in b. Above messageKeep it counts against MaxReceiving; nil:
+// that is used up.
+func (c *conn) grow(b []byte) []byte {
+	more := append(b, 0)[:len(b)]
+	if c.g.holding.Add(held(more)-held(b)) > int64(c.g.o.Limits.MaxReceiving) {
+		c.g.holding.Add(held(b) - held(more))
+		c.in.bad = &violation{subproto.CloseTryLater, "too much is being received", msg.ErrTooLarge}
+		return nil
+	}
+	return more
+}
+
+// held is what a message's buffer counts against MaxReceiving.
+func held(b []byte) int64 {
+	if cap(b) <= messageKeep+1 {
+		return 0
+	}
+	return int64(cap(b))
+}
+
+// release gives a message's buffer back.
+func (c *conn) release(buf *[]byte) {
+	if n := held(*buf); n > 0 {
+		c.g.holding.Add(-n)
+		return
+	}
+	c.g.pools.messages.Put(buf)
+}
+
 func (p *pools) getMessage() *[]byte {
 	if b, ok := p.messages.Get().(*[]byte); ok {
 		return b
@@ -127,11 +158,3 @@ func (p *pools) getMessage() *[]byte {
 	b := make([]byte, 0, messageBuf)
 	return &b
 }
-
-func (p *pools) putMessage(b *[]byte) {
-	if cap(*b) <= messageKeep+1 {
-		p.messages.Put(b)
-	}
-}
-
-func validUTF8(s string) bool { return utf8.ValidString(s) }

@@ -16,7 +16,7 @@ const (
 const (
 	doorSweep   = int64(30 * time.Second) // how often addresses are forgotten
 	settleFrom  = 1000
-	settleEvery = int64(time.Minute)
+	settleEvery = int64(10 * time.Second)
 )
 
 // sweep watches all times of all connections until every connection has ended.
@@ -35,14 +35,15 @@ func (g *Gateway) sweep() {
 		now := int64(time.Since(g.epoch))
 		g.clock.Store(now)
 		conns = g.snapshot(conns[:0])
-		shrunk := 0
+		calmed := 0
 		for _, c := range conns {
-			if c.check(now) {
-				shrunk++
+			if c.check(now) && !c.calmed {
+				c.calmed = true
+				calmed++
 			}
 		}
 		clear(conns)
-		g.settle(shrunk, now)
+		g.settle(calmed, now)
 		if now-swept > doorSweep {
 			swept = now
 			g.door.sweep(time.Now())
@@ -50,14 +51,14 @@ func (g *Gateway) sweep() {
 	}
 }
 
-// settle counts connections that went idle, and calls Options.Settled when
-// enough have and no more do. Owned by the sweeper.
-func (g *Gateway) settle(shrunk int, now int64) {
-	g.shrunk += shrunk
-	if g.o.Settled == nil || shrunk > 0 || g.shrunk < settleFrom || now < g.settleNext {
+// settle counts connections that went idle for the first time, and calls
+// Options.Settled when enough have and no more do. Owned by the sweeper.
+func (g *Gateway) settle(calmed int, now int64) {
+	g.calmed += calmed
+	if g.o.Settled == nil || calmed > 0 || g.calmed < settleFrom || now < g.settleNext {
 		return
 	}
-	g.shrunk, g.settleNext = 0, now+settleEvery
+	g.calmed, g.settleNext = 0, now+settleEvery
 	g.sweeper.Go(g.o.Settled)
 }
 

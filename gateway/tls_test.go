@@ -27,26 +27,36 @@ import (
 	"parley/subproto"
 )
 
-// writePair writes a self-signed certificate for 127.0.0.1 and its key.
-func writePair(t *testing.T, dir, name string) (cert, key string) {
-	t.Helper()
+// newPair makes a self-signed certificate for 127.0.0.1 and its key, both PEM.
+func newPair(name string) (cert, key []byte, err error) {
 	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		t.Fatal(err)
+		return nil, nil, err
 	}
 	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name},
 		NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
 	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, k.Public(), k)
 	if err != nil {
-		t.Fatal(err)
+		return nil, nil, err
 	}
 	kder, err := x509.MarshalPKCS8PrivateKey(k)
+	if err != nil {
+		return nil, nil, err
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: kder}), nil
+}
+
+// writePair writes such a pair to dir.
+func writePair(t *testing.T, dir, name string) (cert, key string) {
+	t.Helper()
+	c, k, err := newPair(name)
 	if err != nil {
 		t.Fatal(err)
 	}
 	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	for file, block := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: der}, key: {Type: "PRIVATE KEY", Bytes: kder}} {
-		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
+	for file, data := range map[string][]byte{cert: c, key: k} {
+		if err := os.WriteFile(file, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -55,18 +65,14 @@ func writePair(t *testing.T, dir, name string) (cert, key string) {
 
 // overTLS starts a gateway with TLS on its listener.
 func overTLS(t *testing.T, o Options, serve func(*Gateway, context.Context, net.Listener) error) *server {
-	conf, err := TLSFromFiles(writePair2(t))
+	cert, key := writePair(t, t.TempDir(), "test")
+	conf, err := TLSFromFiles(cert, key, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return startServer(t, o, func(g *Gateway, ctx context.Context, ln net.Listener) error {
 		return serve(g, ctx, WithTLS(ln, conf))
 	})
-}
-
-func writePair2(t *testing.T) (string, string, *slog.Logger) {
-	cert, key := writePair(t, t.TempDir(), "test")
-	return cert, key, nil
 }
 
 func insecure() *tls.Config { return &tls.Config{InsecureSkipVerify: true} }

@@ -62,7 +62,7 @@ func execute(ctx context.Context, args []string, s streams) int {
 	if !started { // cobra's own: unknown commands and flags, missing arguments
 		err = usageError{err}
 	}
-	fmt.Fprintln(s.err, indent("broker: ", err.Error()))
+	fmt.Fprintln(s.err, "broker: "+message(err))
 	var usage usageError
 	if errors.As(err, &usage) {
 		fmt.Fprintf(s.err, "Run '%s --help' for help.\n", cmd.CommandPath())
@@ -70,13 +70,14 @@ func execute(ctx context.Context, args []string, s streams) int {
 	return exitCode(err)
 }
 
-// indent puts the prefix before the first line only where there are several.
-func indent(prefix, text string) string {
-	text = strings.TrimRight(text, "\n")
-	if strings.Contains(text, "\n") {
-		return prefix + "\n  " + strings.ReplaceAll(text, "\n", "\n  ")
+// message puts several problems below each other, indented.
+func message(err error) string {
+	text := strings.TrimRight(err.Error(), "\n")
+	var problems config.Problems
+	if errors.As(err, &problems) && len(problems) > 1 {
+		text = fmt.Sprintf("the configuration has %d problems:\n%s", len(problems), text)
 	}
-	return prefix + text
+	return strings.ReplaceAll(text, "\n", "\n  ")
 }
 
 func exitCode(err error) int {
@@ -111,6 +112,8 @@ func newRoot(s *streams) *cobra.Command {
 	root.Example = `  broker                                   # serve on 127.0.0.1:8080
   broker sub 'sensors/#'                   # in another terminal
   broker pub sensors/1 '{"celsius": 21.5}' # in a third`
+	root.Version = thisBuild().String()
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.SilenceErrors = true
 	root.SilenceUsage = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })

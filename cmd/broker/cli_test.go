@@ -24,6 +24,7 @@ func TestCommandLines(t *testing.T) {
 	}{
 		"help":                {args: []string{"--help"}, out: "Exit codes: 0 it worked"},
 		"version":             {args: []string{"version"}, out: "parley dev"},
+		"version as a flag":   {args: []string{"--version"}, out: "parley dev"},
 		"version as JSON":     {args: []string{"version", "--json"}, out: `"platform":`},
 		"example":             {args: []string{"config", "example"}, out: "# Every key is also an environment variable"},
 		"reference":           {args: []string{"config", "keys"}, out: "| `gateway.limits.connections` | number | `20000` |"},
@@ -40,7 +41,7 @@ func TestCommandLines(t *testing.T) {
 		"exposed":             {args: []string{"--listen", "0.0.0.0:0"}, errs: "can be reached by others and clients do not prove who they are", code: exitUsage},
 		"several problems": {
 			args: []string{"check"}, env: []string{"PARLEY_LISTEN=x", "PARLEY_LOG_LEVEL=y"},
-			errs: "broker: \n  PARLEY_LISTEN: listen: x is not allowed", code: exitUsage,
+			errs: "broker: the configuration has 2 problems:\n  PARLEY_LISTEN: listen: x is not allowed", code: exitUsage,
 		},
 		"no such file": {args: []string{"check", "-c", "/nowhere/p.yaml"}, errs: "no such file", code: exitUsage},
 
@@ -238,6 +239,7 @@ func TestShellClients(t *testing.T) {
 			clears = "json"
 		}
 		run("", exitOK, "pub", "-p", clears, "--retain", topic, "")
+		run("", exitOK, "pub", "after/it", "x") // stored after it, so whoever subscribes now starts behind it
 		if out, _ := run("", exitOK, "sub", "-t", "100ms", topic); out != "" {
 			t.Errorf("%s: cleared, but %q", p, out)
 		}
@@ -318,5 +320,16 @@ func TestVisible(t *testing.T) {
 		if got := visibleBytes([]byte(in)); got != want {
 			t.Errorf("%q: %s, want %s", in, got, want)
 		}
+	}
+}
+
+// The reference in docs is what the table of keys says.
+func TestReferenceIsCurrent(t *testing.T) {
+	doc, err := os.ReadFile(filepath.Join("..", "..", "docs", "configuration.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if table := reference(config.Keys()); !strings.Contains(string(doc), table) {
+		t.Errorf("docs/configuration.md is not current; put in its table what broker config keys prints:\n%s", table)
 	}
 }

@@ -39,7 +39,7 @@ func reference(keys []config.Doc) string {
 		if k.Flag != "" {
 			names += ", `--" + k.Flag + "`"
 		}
-		text := strings.TrimSuffix(strings.TrimSuffix(k.Text, "."), ", …")
+		text := strings.TrimSuffix(k.Text, ".")
 		fmt.Fprintf(&b, "| `%s` | %s | `%s` | %s. Give %s. | %s |\n", k.Path, k.Type, cell(k.Default), cell(text), cell(k.Rule), names)
 	}
 	return b.String()

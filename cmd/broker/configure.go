@@ -34,7 +34,7 @@ func addConfigFlags(cmd *cobra.Command) *configFlags {
 		if k.Default != `""` && k.Type != "boolean" {
 			usage = fmt.Sprintf("%s (%s, default %s)", first, k.Env, k.Default)
 		}
-		flags.String(k.Flag, "", "`"+k.Type+"`: "+usage)
+		flags.Var(&keyFlag{kind: k.Type}, k.Flag, usage)
 		if k.Type == "boolean" {
 			flags.Lookup(k.Flag).NoOptDefVal = "true"
 		}
@@ -45,6 +45,20 @@ func addConfigFlags(cmd *cobra.Command) *configFlags {
 	_ = cmd.MarkFlagFilename("config", "yaml", "yml")
 	_ = cmd.MarkFlagDirname("data")
 	return f
+}
+
+// keyFlag holds what was given for a key; package config checks it.
+type keyFlag struct{ kind, text string }
+
+func (f *keyFlag) String() string     { return f.text }
+func (f *keyFlag) Set(s string) error { f.text = s; return nil }
+
+// Type is shown in the help; "bool" makes a flag without a value look like one.
+func (f *keyFlag) Type() string {
+	if f.kind == "boolean" {
+		return "bool"
+	}
+	return f.kind
 }
 
 // load reads the configuration that the flags, the environment and the file make.

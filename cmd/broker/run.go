@@ -250,6 +250,8 @@ func (b *broker) run(ctx context.Context, ready func(Running)) error {
 		b.log.Error("draining because a listener failed", "error", outer.err)
 	case <-engines.failed:
 		b.log.Error("draining because a part failed", "error", engines.err)
+	case <-inner.failed:
+		b.log.Error("draining because a part failed", "error", inner.err)
 	}
 
 	drained := b.drain(forever)
@@ -265,7 +267,9 @@ func (b *broker) run(ctx context.Context, ready func(Running)) error {
 	if err == nil && drained != nil {
 		b.log.Warn("some clients were cut", "error", drained)
 	}
-	b.log.Info("stopped", "error", err)
+	if err == nil {
+		b.log.Info("stopped")
+	}
 	return err
 }
 

@@ -3,12 +3,14 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -338,6 +340,38 @@ func TestOperatorsAndPage(t *testing.T) {
 	quiet := start(t, configured(t, map[string]string{"playground": "false"}))
 	if code, _ := fetch(t, "http://"+quiet.Public.String()+"/"); code != http.StatusUpgradeRequired {
 		t.Errorf("the page that is off: %d", code)
+	}
+}
+
+// Off loopback operators prove who they are and need the role.
+func TestOperatorsOfOthers(t *testing.T) {
+	file, token := users(t)
+	for name, tc := range map[string]struct {
+		flags map[string]string
+		want  map[string]int // Authorization -> status
+	}{
+		"by file": {map[string]string{"admin_listen": "0.0.0.0:0", "auth.file": file}, map[string]int{
+			"": http.StatusUnauthorized, "Basic " + base64.StdEncoding.EncodeToString([]byte("alice:secret")): http.StatusOK, "Bearer " + token: http.StatusForbidden}},
+		"explicitly open": {map[string]string{"admin_listen": "0.0.0.0:0", "admin.allow_anonymous": "true"}, map[string]int{"": http.StatusOK}},
+	} {
+		store := mem.New()
+		b, err := newBroker(configured(t, tc.flags), slog.New(slog.DiscardHandler), store)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for header, want := range tc.want {
+			r := httptest.NewRequest(http.MethodGet, "http://parley.example:8081/metrics", nil)
+			r.Header.Set("Authorization", header)
+			w := httptest.NewRecorder()
+			b.operatorPages().ServeHTTP(w, r)
+			if w.Code != want {
+				t.Errorf("%s: %q: %d, want %d", name, header, w.Code, want)
+			}
+		}
+		b.who.authenticator.Wait()
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

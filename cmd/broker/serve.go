@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"math"
 	"os"
 	"os/signal"
 	"syscall"
@@ -37,6 +38,9 @@ line or the configuration is wrong.`,
 		for _, w := range c.Warnings {
 			log.Warn(w)
 		}
+		if most := openFiles(); uint64(c.Gateway.Connections)+spareFiles > most {
+			log.Warn("the process may open fewer files than there may be connections; raise the limit (ulimit -n)", "files", most, "gateway.limits.connections", c.Gateway.Connections)
+		}
 		log.Info("parley", "version", version, "configuration", cmp.Or(c.File, "none"))
 		ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
@@ -47,6 +51,19 @@ line or the configuration is wrong.`,
 		return Run(ctx, c.Config, log, func(r Running) { go reloadOnHangup(ctx, hangup, r, log) })
 	}
 	return cmd
+}
+
+// spareFiles are needed for the store, the listeners and look-ups.
+const spareFiles = 64
+
+// openFiles is how many files the process may have open. Go has raised it to the
+// hard limit already.
+func openFiles() uint64 {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return math.MaxUint64 // not known
+	}
+	return limit.Max
 }
 
 func newLog(c *config.Config, s *streams) *slog.Logger {

@@ -49,7 +49,7 @@ payload as JSON, or a string that encoding ("text" or "base64") tells how to rea
 	flags := cmd.Flags()
 	flags.Uint8VarP(&f.qos, "qos", "q", 1, "highest QoS to receive (MQTT)")
 	flags.IntVarP(&f.count, "count", "n", 0, "end after this many messages; 0: go on")
-	flags.DurationVarP(&f.timeout, "timeout", "t", 0, "end after this time: with exit code 4 if --count is not reached")
+	flags.DurationVarP(&f.timeout, "timeout", "t", 0, "end this long after subscribing: with exit code 4 if --count is not reached")
 	return cmd
 }
 
@@ -64,19 +64,13 @@ func (f *subFlags) run(ctx context.Context, s *streams, filters []string) error 
 	}
 	interrupted, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	ctx, cancel := bounded(interrupted, f.timeout)
-	defer cancel()
-	c, err := f.dial(ctx, s)
+	p := &printer{flags: f, out: s.out, finished: make(chan struct{})}
+	c, err := f.subscribe(interrupted, s, filters, p)
 	if err != nil {
 		return err
 	}
-	p := &printer{flags: f, out: s.out, finished: make(chan struct{})}
-	for _, filter := range filters {
-		if err := c.Subscribe(ctx, filter, f.qos, p.print); err != nil {
-			return errors.Join(fmt.Errorf("subscribe to %s: %w", filter, err), c.Close())
-		}
-		f.say(s, "subscribed to %s", filter)
-	}
+	ctx, cancel := bounded(interrupted, f.timeout)
+	defer cancel()
 	select {
 	case <-p.finished:
 		return errors.Join(p.err, c.Close())
@@ -89,6 +83,25 @@ func (f *subFlags) run(ctx context.Context, s *streams, filters []string) error 
 		}
 	}
 	return errors.Join(err, c.Close())
+}
+
+// connectTime bounds connecting and subscribing; --timeout counts from then on.
+const connectTime = 10 * time.Second
+
+func (f *subFlags) subscribe(ctx context.Context, s *streams, filters []string, p *printer) (client.Client, error) {
+	ctx, cancel := bounded(ctx, connectTime)
+	defer cancel()
+	c, err := f.dial(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	for _, filter := range filters {
+		if err := c.Subscribe(ctx, filter, f.qos, p.print); err != nil {
+			return nil, errors.Join(fmt.Errorf("subscribe to %s: %w", filter, err), c.Close())
+		}
+		f.say(s, "subscribed to %s", filter)
+	}
+	return c, nil
 }
 
 // printer prints messages; it is called from one goroutine.

@@ -6,7 +6,7 @@ const { WebSocket } = globalThis;
 // autobahn-js would take this program for a browser.
 delete globalThis.WebSocket;
 
-export async function openBare({ url, protocol = "json", token }, events) {
+export async function openBare({ url, protocol = "json", token, user, secret }, events) {
   const socket = protocol ? new WebSocket(url, protocol) : new WebSocket(url);
   const waiting = new Map();
   let lastId = 0;
@@ -30,7 +30,7 @@ export async function openBare({ url, protocol = "json", token }, events) {
     } else if (reply.push) {
       events("push", reply.push);
     } else {
-      const { resolve, reject } = waiting.get(reply.id);
+      const { resolve, reject } = waiting.get(reply.id) ?? { resolve() {}, reject() {} }; // of a frame sent as given
       waiting.delete(reply.id);
       if (reply.error) reject(Object.assign(new Error(reply.error.message), { code: reply.error.code }));
       else resolve(reply);
@@ -46,7 +46,7 @@ export async function openBare({ url, protocol = "json", token }, events) {
       reject(err);
     };
   });
-  const { connect } = await send({ connect: token === undefined ? {} : { token } });
+  const { connect } = await send({ connect: { token, data: user && { user, password: secret } } });
   pong = connect.pong === true;
 
   return {

@@ -5,7 +5,7 @@ import { Centrifuge } from "centrifuge";
 import WebSocket from "ws";
 import { burst } from "./bytes.mjs";
 
-export async function openCentrifuge(subprotocol, { url, token = "" }, events) {
+export async function openCentrifuge(subprotocol, { url, token = "", user, secret }, events) {
   let socket = null;
   class Offering extends WebSocket {
     constructor(address) {
@@ -13,7 +13,7 @@ export async function openCentrifuge(subprotocol, { url, token = "" }, events) {
       socket = this;
     }
   }
-  const client = new Centrifuge(url, { websocket: Offering, token, minReconnectDelay: 60000 });
+  const client = new Centrifuge(url, { websocket: Offering, token, data: user && { user, password: secret }, minReconnectDelay: 60000 });
   const failed = ({ code, message }) => { throw Object.assign(new Error(message), { code }); };
   const connected = await new Promise((resolve, reject) => {
     client.on("connected", resolve);

@@ -54,8 +54,8 @@ export async function openMQTT(version, { url, user, secret, clientId, will, pos
   return {
     opened: { protocol: socket.protocol, sessionPresent: connack.sessionPresent, properties: connack.properties },
     subscribe: async ({ filter, qos = 1 }) => {
-      const granted = await client.subscribeAsync(filter, { qos }).catch((err) => {
-        throw Object.assign(err, { code: Number(/0x|\d+/.exec(err.code)?.input ?? 0) || err.code });
+      const granted = await answered(client.subscribeAsync(filter, { qos })).catch((err) => {
+        throw Object.assign(err, { code: err.packet?.granted?.[0] ?? err.code });
       });
       return granted.map((g) => ({ filter: g.topic, qos: g.qos }));
     },

@@ -39,6 +39,8 @@ function failure(err) {
 
 export async function openWAMP(name, { url, user, secret, realm = "realm1" }, events) {
   let position = {};
+  let gone = false;
+  const unanswered = new Set();
   const serializer = new serializers[name]();
   const read = serializer.unserialize.bind(serializer);
   serializer.unserialize = (data) => {
@@ -54,13 +56,15 @@ export async function openWAMP(name, { url, user, secret, realm = "realm1" }, ev
     authid: user,
     authmethods: secret ? ["ticket"] : undefined,
     onchallenge: () => secret,
-    on_user_error: (err) => events("unhandled", { text: String(err) }),
+    on_user_error: (err) => { if (err instanceof Error) events("unhandled", { text: String(err) }); }, // else a procedure's own
   });
   // autobahn-js' own Deferred rejections are handled where they are awaited.
   const session = await new Promise((resolve, reject) => {
     connection.onopen = (opened, details) => resolve(Object.assign(opened, { details }));
     connection.onclose = (reason, details) => {
       events("closed", { reason: details.reason, message: details.message });
+      gone = true;
+      for (const reject of unanswered) reject(new Error(`connection closed: ${details.reason} ${details.message}`));
       reject(Object.assign(new Error(`${reason}: ${details.reason}`), { code: details.reason }));
       return true;
     };
@@ -68,7 +72,12 @@ export async function openWAMP(name, { url, user, secret, realm = "realm1" }, ev
   });
   const subscriptions = new Map();
   const registrations = new Map();
-  const held = (promise) => Promise.resolve(promise).catch((err) => { throw failure(err); });
+  // autobahn-js leaves what is unanswered pending when the connection ends.
+  const held = (promise) => new Promise((resolve, reject) => {
+    unanswered.add(reject);
+    if (gone) reject(new Error("connection closed"));
+    Promise.resolve(promise).then(resolve, (err) => reject(failure(err))).finally(() => unanswered.delete(reject));
+  });
 
   return {
     opened: { session: session.id, protocol: session.details.transport.protocol, authid: session.details.authid, authrole: session.details.authrole },
@@ -77,7 +86,7 @@ export async function openWAMP(name, { url, user, secret, realm = "realm1" }, ev
         topic: event.topic, payload: incoming(Object.keys(kwargs).length > 0 ? { args, kwargs } : { args }),
         offset: position._parley_offset, via: position._parley_via, retained: event.retained, publication: event.publication,
       });
-      subscriptions.set(filter, await held(session.subscribe(filter, handler, { match, get_retained: getRetained })));
+      subscriptions.set(filter, await held(session.subscribe(filter, handler, { ...(match && { match }), get_retained: getRetained })));
     },
     async unsubscribe({ filter }) {
       await held(session.unsubscribe(subscriptions.get(filter)));

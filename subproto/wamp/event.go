@@ -13,7 +13,7 @@ const (
 	keyOffset        = "_parley_offset"         // position in the log; missing: transient
 	keyVia           = "_parley_via"            // protocol the message came through
 	keyUser          = "_parley_user"           // MQTT 5 user properties: list of [name, value]
-	keyContentType   = "_parley_content_type"   // MQTT 5
+	keyContentType   = "_parley_content_type"   // EVENT only: MQTT 5
 	keyResponseTopic = "_parley_response_topic" // MQTT 5, as a URI
 	keyCorrelation   = "_parley_correlation"    // MQTT 5, binary
 	keyKey           = "_parley_key"            // PUBLISH only: idempotency key
@@ -35,7 +35,7 @@ func (h *handler) pump() {
 			return // a Wake comes with the SUBSCRIBED it waits for
 		}
 		h.held = false
-		*d = msg.Delivery{Matches: d.Matches[:0:0]}
+		*d = msg.Delivery{}
 	}
 }
 
@@ -211,12 +211,26 @@ func (h *handler) notice(n *msg.Notice) {
 	}
 }
 
-// revoked forgets a subscription; without subscription revocation announced
-// there is no message that tells the peer.
+// revoked forgets a subscription and tells a peer that understands it:
+// [UNSUBSCRIBED, 0, {subscription, reason}] (advanced profile, subscription
+// revocation).
 func (h *handler) revoked(n *msg.Notice) {
-	if n.Subscription != nil {
-		delete(h.subs, n.Subscription.Handle)
+	if n.Subscription == nil || h.subs[n.Subscription.Handle] == nil {
+		return
 	}
+	delete(h.subs, n.Subscription.Handle)
+	if !h.hearsRevocation {
+		return
+	}
+	e := h.begin(typeUnsubscribed, 3)
+	e.uint(0)
+	e.dict(2)
+	e.key("subscription")
+	e.uint(n.Subscription.Handle)
+	e.key("reason")
+	e.text(uriNotAuthorized)
+	e.endDict()
+	h.send()
 }
 
 var _ subproto.Handler = (*handler)(nil)

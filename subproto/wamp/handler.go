@@ -60,25 +60,26 @@ type handler struct {
 	waiting queueSize // bytes in box and backlog that came from nexus
 
 	// Owned by the handler's goroutine.
-	state      state
-	hello      *hello             // until the session is open
-	cancel     context.CancelFunc // of the authentication under way, or nil
-	peer       *peer              // nil before joining
-	session    subproto.Session   // nil before WELCOME
-	pubIDs     *pubIDs
-	own        *caller         // the broker's own session in this namespace
-	subs       map[uint64]*sub // by subscription id
-	calls      map[uint64]*call
-	regs       map[uint64]string // procedures by registration id
-	opening    map[uint64]string // procedures by the request id of an open REGISTER
-	procedures map[string]bool   // both of these
-	backlog    []outcome         // from nexus, waiting for room
-	spare      []outcome
-	elements   [][]byte
-	out        encoder
-	delivery   msg.Delivery
-	held       bool // delivery waits for its SUBSCRIBED
-	paused     bool // reading is off
+	state           state
+	hello           *hello             // until the session is open
+	cancel          context.CancelFunc // of the authentication under way, or nil
+	peer            *peer              // nil before joining
+	session         subproto.Session   // nil before WELCOME
+	pubIDs          *pubIDs
+	own             *caller         // the broker's own session in this namespace
+	subs            map[uint64]*sub // by subscription id
+	calls           map[uint64]*call
+	regs            map[uint64]string // procedures by registration id
+	opening         map[uint64]string // procedures by the request id of an open REGISTER
+	procedures      map[string]bool   // both of these
+	backlog         []outcome         // from nexus, waiting for room
+	spare           []outcome
+	elements        [][]byte
+	out             encoder
+	delivery        msg.Delivery
+	hearsRevocation bool // the client announced subscription_revocation
+	held            bool // delivery waits for its SUBSCRIBED
+	paused          bool // reading is off
 }
 
 // outcome is what a callback leaves for the handler: something to do, or a

@@ -82,7 +82,7 @@ func readRoles(w wire, v []byte) (wamp.Dict, error) {
 				return nil
 			}
 			_, err := w.dict(v, maxDepth, func(feature string, v []byte) error {
-				if t, _ := w.boolean(v); t && slices.Contains(calleeFeatures(), feature) {
+				if t, _ := w.boolean(v); t && slices.Contains(knownFeatures(), feature) {
 					features[feature] = true
 				}
 				return nil
@@ -94,10 +94,13 @@ func readRoles(w wire, v []byte) (wamp.Dict, error) {
 	return roles, err
 }
 
-// calleeFeatures are those of a client that make a difference to the dealer.
-func calleeFeatures() []string {
+const featureRevocation = "subscription_revocation"
+
+// knownFeatures are those of a client that make a difference.
+func knownFeatures() []string {
 	return []string{
 		wamp.FeatureCallCanceling, wamp.FeatureCallerIdent, wamp.FeatureProgCallResults, wamp.FeaturePayloadPassthruMode,
+		featureRevocation,
 	}
 }
 
@@ -230,6 +233,9 @@ func (h *handler) attached(w *wamp.Welcome, r msg.AttachResult, err error) {
 	e.uint(uint64(w.ID))
 	e.any(h.welcomeDetails(w.Details))
 	h.send()
+	subscriber, _ := h.hello.roles[wamp.RoleSubscriber].(wamp.Dict)
+	features, _ := subscriber["features"].(wamp.Dict)
+	_, h.hearsRevocation = features[featureRevocation]
 	h.hello = nil
 	h.state = stateOpen
 	h.conn.Ready()
@@ -248,6 +254,7 @@ func (h *handler) welcomeDetails(from wamp.Dict) wamp.Dict {
 				"subscriber_blackwhite_listing": true,
 				"pattern_based_subscription":    true,
 				"event_retention":               true,
+				featureRevocation:               true,
 			}},
 			"dealer": wamp.Dict{"features": wamp.Dict{
 				wamp.FeatureCallCanceling:       true,

@@ -3,7 +3,6 @@ package wamp
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -24,7 +23,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience bounds every wait of a test; no test passes because of it.
-const patience = 5 * time.Second
+const patience = 20 * time.Second
 
 // rules is a policy: what is under "secret" is for nobody, and the user "nobody"
 // may do nothing.
@@ -70,11 +69,21 @@ func (d doors) Authenticate(_ context.Context, c auth.Credentials, done func(*au
 // broker is an engine on a real hub.
 type broker struct {
 	*Engine
-	t   testing.TB
-	hub *hub.Hub
+	t    testing.TB
+	hub  *hub.Hub
+	stop func() // ends Run and waits for it
 }
 
+// start runs an engine until the end of the test.
 func start(t testing.TB, change func(*Options)) *broker {
+	t.Helper()
+	b := prepare(t, change)
+	b.run()
+	return b
+}
+
+// prepare makes an engine whose Run has not begun.
+func prepare(t testing.TB, change func(*Options)) *broker {
 	t.Helper()
 	h, err := hub.New(hub.Options{Store: mem.New(), Policy: rules{}, Namespaces: []string{"default", "other"}})
 	if err != nil {
@@ -94,23 +103,28 @@ func start(t testing.TB, change func(*Options)) *broker {
 		t.Fatal(err)
 	}
 	running(t, func(ctx context.Context) { h.Run(ctx) })
-	running(t, func(ctx context.Context) {
-		if err := e.Run(ctx); err != nil {
-			t.Error(err)
+	return &broker{Engine: e, t: t, hub: h}
+}
+
+func (b *broker) run() {
+	b.stop = running(b.t, func(ctx context.Context) {
+		if err := b.Engine.Run(ctx); err != nil {
+			b.t.Error(err)
 		}
 	})
-	return &broker{e, t, h}
 }
 
 // with is b for a subtest.
-func (b *broker) with(t testing.TB) *broker { return &broker{b.Engine, t, b.hub} }
+func (b *broker) with(t testing.TB) *broker { return &broker{b.Engine, t, b.hub, b.stop} }
 
-// running runs f until the end of the test.
-func running(t testing.TB, f func(context.Context)) {
+// running runs f until stop is called or the test ends.
+func running(t testing.TB, f func(context.Context)) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() { defer close(ended); f(ctx) }()
-	t.Cleanup(func() { cancel(); <-ended })
+	stop = func() { cancel(); <-ended }
+	t.Cleanup(stop)
+	return stop
 }
 
 // client is the other end of a connection. It writes messages as JSON text,
@@ -261,5 +275,3 @@ func serializer(protocol string) serialize.Serializer {
 	}
 	return &serialize.JSONSerializer{}
 }
-
-var errNever = errors.New("never")

@@ -14,10 +14,10 @@ type publishOptions struct {
 	restrict                      *msg.Restriction
 	passthru                      bool // a ppt_* option: the arguments are not what they seem
 
-	user                       []msg.Property
-	responseTopic, contentType string
-	correlation                []byte
-	key                        string
+	user          []msg.Property
+	responseTopic string
+	correlation   []byte
+	key           string
 }
 
 // onPublish: [PUBLISH, Request|id, Options|dict, Topic|uri, Arguments|list,
@@ -75,8 +75,6 @@ func (o *publishOptions) read(w wire, key string, v []byte) (err error) {
 		if err = word(w, v, &uri); err == nil {
 			o.responseTopic, err = msg.TopicOfURI(uri)
 		}
-	case keyContentType:
-		err = word(w, v, &o.contentType)
 	case keyCorrelation:
 		var ok bool
 		if o.correlation, ok = w.bytes(v); !ok {
@@ -153,7 +151,6 @@ func (o *publishOptions) message(uri string, p msg.Payload) (*msg.Message, error
 	if err != nil {
 		return nil, err
 	}
-	p.ContentType = o.contentType
 	m := &msg.Message{
 		Topic:         topic,
 		Payload:       p,
