@@ -200,6 +200,7 @@ func (c *committer) try(ops []op, final bool) error {
 			c.hub.met.Commits.Inc()
 			c.hub.met.Stored.Add(float64(len(c.batch.Appends)))
 			c.noteControls()
+			c.noteAppends()
 		}
 		if refusesBatch(err) && !final {
 			refused = err
@@ -304,8 +305,18 @@ func (c *committer) follow(appends []persist.Append) {
 		if c.emitted < len(c.emitting) && c.emitting[c.emitted].m == a.Message {
 			c.emitNext()
 		} else if ns := c.hub.spaces[a.Namespace]; ns != nil { // committed by another node
+			ns.applied(a.Message)
 			ns.emit(a.Message, nil, a.Message.Size())
 		}
+	}
+}
+
+// noteAppends brings head and retained values up to date before the
+// acknowledgements.
+func (c *committer) noteAppends() {
+	for i := range c.batch.Appends {
+		a := &c.batch.Appends[i]
+		c.hub.spaces[a.Namespace].applied(a.Message)
 	}
 }
 

@@ -133,7 +133,7 @@ func (s *Session) wanting(e *entry, m *msg.Message, regs []*registration) []*reg
 	own := m.Origin.Session == s.id
 	all := true
 	for _, r := range regs {
-		if e.seq <= r.from || own && r.sub.Load().NoLocal {
+		if e.before(r) || own && r.sub.Load().NoLocal {
 			all = false
 			break
 		}
@@ -144,7 +144,7 @@ func (s *Session) wanting(e *entry, m *msg.Message, regs []*registration) []*reg
 	var some []*registration
 	for _, r := range regs {
 		switch {
-		case e.seq <= r.from:
+		case e.before(r):
 		case own && r.sub.Load().NoLocal:
 			s.hub.drops.own.Inc()
 		default:
@@ -152,6 +152,14 @@ func (s *Session) wanting(e *entry, m *msg.Message, regs []*registration) []*reg
 		}
 	}
 	return some
+}
+
+// before tells whether the entry is older than the registration.
+func (e *entry) before(r *registration) bool {
+	if e.offset != 0 {
+		return e.offset <= r.start
+	}
+	return e.seq <= r.from
 }
 
 // mayReceive applies the publisher's restrictions.

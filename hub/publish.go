@@ -58,7 +58,7 @@ func (h *Hub) checkPublish(ns *namespace, id *auth.Identity, m *msg.Message) err
 		h.drops.deniedPublish.Inc()
 		return err
 	}
-	if m.Retain && len(m.Payload.Data) > 0 {
+	if m.Retain && len(m.BytesView()) > 0 {
 		return ns.roomForRetained(m.Topic)
 	}
 	return nil

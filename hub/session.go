@@ -78,7 +78,7 @@ type registration struct {
 	s      *Session
 	filter msg.Filter
 	sub    atomic.Pointer[msg.Subscription] // replaced by a repeated Subscribe
-	from   uint64                           // entries with a seq up to this are not for it
+	from   uint64                           // transient entries with a seq up to this are not for it
 	start  msg.Offset                       // stored messages up to this are not for it
 	gone   atomic.Bool
 	group  *group // set on the group's own registration; s is nil then
