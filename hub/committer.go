@@ -27,7 +27,7 @@ const checkpointEvery = time.Second
 
 // op is one thing that goes through the committer, in its session's order.
 type op struct {
-	s       *Session   // nil: the broker itself (wills)
+	c       *hold      // nil: the broker itself (wills)
 	ns      *namespace // set with m or control
 	m       *msg.Message
 	stored  bool
@@ -53,7 +53,7 @@ type committer struct {
 	batch    persist.Batch
 	emitting []op // committed ops; from emitted on their messages are not emitted yet
 	emitted  int
-	woken    []*Session
+	woken    []*hold
 }
 
 func newCommitter(h *Hub) *committer {
@@ -143,7 +143,7 @@ func (c *committer) holdBack(ops []op) []op {
 	}
 	kept := ops[:0]
 	for _, o := range ops {
-		if o.s != nil && o.s.stalled {
+		if o.c != nil && o.c.stalled {
 			c.stalled = append(c.stalled, o)
 		} else {
 			kept = append(kept, o)
@@ -152,7 +152,28 @@ func (c *committer) holdBack(ops []op) []op {
 	return kept
 }
 
+// commit makes ops durable and answers them. If the store refuses the batch
+// because of what one of the messages is, each is tried alone, so that one
+// publisher's fault is nobody else's.
 func (c *committer) commit(ops []op) {
+	err := c.try(ops, len(ops) == 1)
+	if err == nil {
+		return
+	}
+	for i := range ops {
+		c.try(ops[i:i+1], true)
+	}
+}
+
+// refusesBatch tells an error about the content of a batch from one about the
+// store.
+func refusesBatch(err error) bool {
+	return err != nil && !errors.Is(err, persist.ErrFull) && !errors.Is(err, persist.ErrFailed) && !errors.Is(err, persist.ErrClosed)
+}
+
+// try commits ops. It returns an error, without having answered anything, if
+// the batch cannot be stored because of its content and final is false.
+func (c *committer) try(ops []op, final bool) error {
 	c.batch.Appends, c.batch.Controls = c.batch.Appends[:0], c.batch.Controls[:0]
 	for i := range ops {
 		o := &ops[i]
@@ -169,8 +190,9 @@ func (c *committer) commit(ops []op) {
 	if len(c.batch.Appends) == 0 && len(c.batch.Controls) == 0 {
 		c.finish(ops, nil)
 		c.emitTransients()
-		return
+		return nil
 	}
+	var refused error
 	begin := time.Now()
 	c.hub.store.Commit(&c.batch, func(err error) {
 		if err == nil {
@@ -178,12 +200,18 @@ func (c *committer) commit(ops []op) {
 			c.hub.met.Commits.Inc()
 			c.hub.met.Stored.Add(float64(len(c.batch.Appends)))
 			c.noteControls()
+			c.noteAppends()
+		}
+		if refusesBatch(err) && !final {
+			refused = err
+			return
 		}
 		c.finish(ops, err)
 	})
 	c.emitTransients()
 	clear(c.batch.Appends)
 	clear(c.batch.Controls)
+	return refused
 }
 
 // finish runs the callbacks of a batch in order and wakes each session once.
@@ -207,9 +235,9 @@ func (c *committer) finish(ops []op, err error) {
 		}
 		c.emitting = append(c.emitting, *o)
 	}
-	for i, s := range c.woken {
-		s.marked = false
-		s.peer.Wake()
+	for i, h := range c.woken {
+		h.marked = false
+		h.peer.Wake()
 		c.woken[i] = nil
 	}
 	c.woken = c.woken[:0]
@@ -218,10 +246,10 @@ func (c *committer) finish(ops []op, err error) {
 // mustWait tells whether an op stays parked: it needs the store, which is full,
 // and its session waits rather than being refused; or it comes behind such a one.
 func (c *committer) mustWait(o *op, failure error) bool {
-	if o.s == nil || !errors.Is(failure, msg.ErrStoreFull) {
+	if o.c == nil || !errors.Is(failure, msg.ErrStoreFull) {
 		return false
 	}
-	return o.s.stalled || o.s.params.ParkWhenFull && o.stored && o.err == nil
+	return o.c.stalled || o.c.params.ParkWhenFull && o.stored && o.err == nil
 }
 
 // call runs an op's callback and notes its session for one wake-up.
@@ -231,21 +259,21 @@ func (c *committer) call(o *op) {
 		offset = o.m.Offset
 	}
 	o.done(offset, o.err)
-	if o.s != nil && !o.s.marked {
-		o.s.marked = true
-		c.woken = append(c.woken, o.s)
+	if o.c != nil && !o.c.marked {
+		o.c.marked = true
+		c.woken = append(c.woken, o.c)
 	}
 }
 
 // settle ends an op that emits nothing.
 func (c *committer) settle(o *op) {
-	if o.s == nil {
+	if o.c == nil {
 		return
 	}
 	if o.m != nil {
-		c.hub.release(o.s, o.size)
+		c.hub.release(o.c, o.size)
 	}
-	o.s.submitted.Add(-1)
+	o.c.submitted.Add(-1)
 }
 
 // classify maps the store's errors to what peers see.
@@ -257,6 +285,11 @@ func (c *committer) classify(err error) error {
 		c.hub.met.CommitFailed.WithLabelValues("full").Inc()
 		c.hub.log.Warn("the store is full; publishes are refused or wait", "error", err)
 		return msg.ErrStoreFull
+	case errors.Is(err, msg.ErrTooLarge):
+		return msg.ErrTooLarge
+	case refusesBatch(err):
+		c.hub.log.Error("a message cannot be stored", "error", err)
+		return msg.ErrNotSupported
 	default:
 		c.hub.met.CommitFailed.WithLabelValues("failed").Inc()
 		c.hub.fail(err)
@@ -272,8 +305,18 @@ func (c *committer) follow(appends []persist.Append) {
 		if c.emitted < len(c.emitting) && c.emitting[c.emitted].m == a.Message {
 			c.emitNext()
 		} else if ns := c.hub.spaces[a.Namespace]; ns != nil { // committed by another node
+			ns.applied(a.Message)
 			ns.emit(a.Message, nil, a.Message.Size())
 		}
+	}
+}
+
+// noteAppends brings head and retained values up to date before the
+// acknowledgements.
+func (c *committer) noteAppends() {
+	for i := range c.batch.Appends {
+		a := &c.batch.Appends[i]
+		c.hub.spaces[a.Namespace].applied(a.Message)
 	}
 }
 
@@ -291,17 +334,17 @@ func (c *committer) emitTransients() {
 func (c *committer) emitNext() {
 	o := &c.emitting[c.emitted]
 	c.emitted++
-	o.ns.emit(o.m, o.s, o.size)
-	if o.s != nil {
-		o.s.submitted.Add(-1)
+	o.ns.emit(o.m, o.c, o.size)
+	if o.c != nil {
+		o.c.submitted.Add(-1)
 	}
 }
 
 // stall parks an op until the store has room; its session is not read further.
 func (c *committer) stall(o op) {
-	o.s.stalled = true
-	if !o.s.waitsForRoom.Swap(true) {
-		o.s.peer.Wake() // so that it stops reading
+	o.c.stalled = true
+	if !o.c.waitsForRoom.Swap(true) {
+		o.c.peer.Wake() // so that it stops reading
 	}
 	c.stalled = append(c.stalled, o)
 	if c.retry == nil {
@@ -314,12 +357,12 @@ func (c *committer) retryStalled() {
 	ops := c.stalled
 	c.stalled, c.retry = nil, nil
 	for i := range ops {
-		ops[i].s.stalled = false
+		ops[i].c.stalled = false
 	}
 	c.commitAll(ops)
 	for i := range ops {
-		if s := ops[i].s; s != nil && !s.stalled && s.waitsForRoom.CompareAndSwap(true, false) {
-			s.peer.Wake()
+		if h := ops[i].c; h != nil && !h.stalled && h.waitsForRoom.CompareAndSwap(true, false) {
+			h.peer.Wake()
 		}
 	}
 }

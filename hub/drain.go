@@ -13,16 +13,24 @@ import (
 func (h *Hub) Drain(ctx context.Context, spread time.Duration) error {
 	h.mu.Lock()
 	h.draining = true
-	sessions := make([]*Session, 0, len(h.sessions))
+	all := make([]*Session, 0, len(h.sessions))
 	for _, s := range h.sessions {
-		sessions = append(sessions, s)
+		all = append(all, s)
 	}
 	h.mu.Unlock()
+	var sessions []*hold
+	for _, s := range all {
+		s.mu.Lock()
+		if s.hold != nil {
+			sessions = append(sessions, s.hold)
+		}
+		s.mu.Unlock()
+	}
 	if len(sessions) == 0 {
 		return nil
 	}
 	begin := time.Now()
-	for i, s := range sessions {
+	for i, c := range sessions {
 		if wait := time.Until(begin.Add(spread * time.Duration(i) / time.Duration(len(sessions)))); wait > time.Millisecond {
 			select {
 			case <-ctx.Done():
@@ -30,12 +38,12 @@ func (h *Hub) Drain(ctx context.Context, spread time.Duration) error {
 			case <-time.After(wait):
 			}
 		}
-		s.notify(msg.Notice{Kind: msg.NoticeDraining})
+		c.notify(msg.Notice{Kind: msg.NoticeDraining})
 	}
 	return nil
 }
 
-// Sessions reports how many sessions are attached.
+// Sessions reports how many sessions there are, with and without a connection.
 func (h *Hub) Sessions() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -107,7 +107,7 @@ func (s *shard) work() {
 		}
 		for i, sess := range s.touched {
 			sess.touched = false
-			sess.peer.Wake()
+			sess.wake()
 			s.touched[i] = nil
 		}
 		s.touched = s.touched[:0]

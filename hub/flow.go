@@ -12,7 +12,7 @@ type flow struct {
 	bytes atomic.Int64
 
 	mu      sync.Mutex
-	waiting map[*Session]struct{} // congested only because of the total
+	waiting map[*hold]struct{} // congested only because of the total
 }
 
 // parked is a session's part of it.
@@ -22,34 +22,34 @@ type parked struct {
 	congested atomic.Bool
 }
 
-// park counts one message of s.
-func (h *Hub) park(s *Session, size int) {
+// park counts one message of c.
+func (h *Hub) park(c *hold, size int) {
 	total := h.flow.bytes.Add(int64(size))
-	b, n := s.parked.bytes.Add(int64(size)), s.parked.messages.Add(1)
+	b, n := c.parked.bytes.Add(int64(size)), c.parked.messages.Add(1)
 	if b > int64(h.lim.ParkedBytes) || n > int64(h.lim.ParkedMessages) {
-		s.parked.congested.Store(true)
+		c.parked.congested.Store(true)
 	}
 	if total > h.flow.limit {
 		h.flow.mu.Lock()
 		if h.flow.waiting == nil {
-			h.flow.waiting = map[*Session]struct{}{}
+			h.flow.waiting = map[*hold]struct{}{}
 		}
-		h.flow.waiting[s] = struct{}{}
+		h.flow.waiting[c] = struct{}{}
 		h.flow.mu.Unlock()
-		s.parked.congested.Store(true)
+		c.parked.congested.Store(true)
 	}
 }
 
-// release takes one message of s off again. A congested session is woken when
+// release takes one message of c off again. A congested session is woken when
 // both it and the total are below half.
-func (h *Hub) release(s *Session, size int) {
+func (h *Hub) release(c *hold, size int) {
 	total := h.flow.bytes.Add(int64(-size))
-	b, n := s.parked.bytes.Add(int64(-size)), s.parked.messages.Add(-1)
+	b, n := c.parked.bytes.Add(int64(-size)), c.parked.messages.Add(-1)
 	if total <= h.flow.limit/2 && total+int64(size) > h.flow.limit/2 {
 		h.wakeWaiting()
 	}
-	if s.parked.congested.Load() && h.relaxed(b, n) && total <= h.flow.limit && s.parked.congested.CompareAndSwap(true, false) {
-		s.peer.Wake()
+	if c.parked.congested.Load() && h.relaxed(b, n) && total <= h.flow.limit && c.parked.congested.CompareAndSwap(true, false) {
+		c.peer.Wake()
 	}
 }
 
@@ -64,9 +64,9 @@ func (h *Hub) wakeWaiting() {
 	waiting := h.flow.waiting
 	h.flow.waiting = nil
 	h.flow.mu.Unlock()
-	for s := range waiting {
-		if h.relaxed(s.parked.bytes.Load(), s.parked.messages.Load()) && s.parked.congested.CompareAndSwap(true, false) {
-			s.peer.Wake()
+	for c := range waiting {
+		if h.relaxed(c.parked.bytes.Load(), c.parked.messages.Load()) && c.parked.congested.CompareAndSwap(true, false) {
+			c.peer.Wake()
 		}
 	}
 }

@@ -92,7 +92,7 @@ func (g *group) push(e *entry, m *msg.Message) {
 		r := members[(start+i)%len(members)]
 		taken, wake := r.s.push(e, m, []*registration{r})
 		if wake {
-			r.s.peer.Wake()
+			r.s.wake()
 		}
 		if taken {
 			return

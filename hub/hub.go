@@ -37,6 +37,7 @@ type Limits struct {
 	TailBytes      int // per namespace: messages kept in memory for subscribers; default 8 MiB
 	QueueMessages  int // per session: deliveries waiting in memory; default 4,096
 	Subscriptions  int // filters per session; default 10,000
+	Sessions       int // with and without a connection; default 1,000,000
 	Retained       int // topics with a retained value per namespace; default 1,000,000
 }
 
@@ -135,7 +136,7 @@ func (l Limits) withDefaults() Limits {
 		value int
 	}{
 		{&l.MessageBytes, 1 << 20}, {&l.ParkedBytes, 1 << 20}, {&l.ParkedMessages, 2048}, {&l.ParkedTotal, 256 << 20},
-		{&l.TailBytes, 8 << 20}, {&l.QueueMessages, 4096}, {&l.Subscriptions, 10_000}, {&l.Retained, 1_000_000},
+		{&l.TailBytes, 8 << 20}, {&l.QueueMessages, 4096}, {&l.Subscriptions, 10_000}, {&l.Retained, 1_000_000}, {&l.Sessions, 1_000_000},
 	} {
 		if *d.field <= 0 {
 			*d.field = d.value

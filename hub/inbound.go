@@ -6,20 +6,22 @@ import (
 
 // inbound is what waits to be delivered to one session. Guarded by Session.mu.
 //
-// Order: notices; then the side reader's items (retained values: they are older
+// Order: notices; then what was sent on an earlier connection and is not
+// acknowledged; then the side reader's items (retained values: they are older
 // than anything their subscription is sent afterwards, so the rest waits); then
 // what was read back from the log; then the queue; and when that is empty and the
 // session lags, the next chunk of the log is asked for.
 type inbound struct {
-	notices []msg.Notice
+	redo    []flight   // to be fetched and sent again
 	side    []sideItem // to be fetched
-	fetched []item     // side items, read
+	fetched []item     // of redo and side, read
 	backlog []item     // read from the log: older than anything in queue
 	queue   queue
 	lag     lag
-	reading bool // a reader works, or is about to
+	away    []span // absences while lagging: nothing was collected at QoS 0
+	reading bool   // a reader works, or is about to
 
-	unacked map[uint64]struct{} // refs of deliveries with QoS > 0
+	unacked map[uint64]flight // by ref
 	ref     uint64
 	matches []*msg.Subscription // lent to the engine until the next Next
 }
@@ -31,6 +33,7 @@ type item struct {
 	m        *msg.Message
 	regs     []*registration
 	retained bool
+	ref      uint64 // of the flight it sends again; 0 = sent for the first time
 }
 
 func (it *item) message() *msg.Message {
@@ -89,7 +92,7 @@ func (s *Session) dropInbound() {
 	if s.in.lag.on {
 		s.endLag()
 	}
-	s.in = inbound{notices: s.in.notices}
+	s.in = inbound{}
 }
 
 // push takes a fanned-out entry for delivery, now or by reading the log, and
@@ -98,12 +101,12 @@ func (s *Session) dropInbound() {
 func (s *Session) push(e *entry, m *msg.Message, regs []*registration) (taken, wake bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state != sessionLive {
-		return false, false
-	}
 	regs = s.wanting(e, m, regs)
 	if len(regs) == 0 || !s.mayReceive(m) {
 		return false, false
+	}
+	if s.hold == nil {
+		return s.collect(e, m, regs), false
 	}
 	in := &s.in
 	switch {
@@ -130,7 +133,7 @@ func (s *Session) wanting(e *entry, m *msg.Message, regs []*registration) []*reg
 	own := m.Origin.Session == s.id
 	all := true
 	for _, r := range regs {
-		if e.seq <= r.from || own && r.sub.Load().NoLocal {
+		if e.before(r) || own && r.sub.Load().NoLocal {
 			all = false
 			break
 		}
@@ -141,7 +144,7 @@ func (s *Session) wanting(e *entry, m *msg.Message, regs []*registration) []*reg
 	var some []*registration
 	for _, r := range regs {
 		switch {
-		case e.seq <= r.from:
+		case e.before(r):
 		case own && r.sub.Load().NoLocal:
 			s.hub.drops.own.Inc()
 		default:
@@ -149,6 +152,14 @@ func (s *Session) wanting(e *entry, m *msg.Message, regs []*registration) []*reg
 		}
 	}
 	return some
+}
+
+// before tells whether the entry is older than the registration.
+func (e *entry) before(r *registration) bool {
+	if e.offset != 0 {
+		return e.offset <= r.start
+	}
+	return e.seq <= r.from
 }
 
 // mayReceive applies the publisher's restrictions.
@@ -171,28 +182,35 @@ func (s *Session) startLag(from, to msg.Offset) {
 
 func (s *Session) endLag() {
 	s.in.lag = lag{}
+	s.in.away = nil
 	s.hub.met.Lagging.Dec()
 }
 
 // Ack: see subproto.Session.
-func (s *Session) Ack(ref uint64) {
+func (c *hold) Ack(ref uint64) {
+	s := c.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.in.unacked, ref)
+	if c.state == holdLive {
+		delete(s.in.unacked, ref)
+	}
 }
 
 // Next: see subproto.Session.
-func (s *Session) Next(d *msg.Delivery) bool {
+func (c *hold) Next(d *msg.Delivery) bool {
+	s := c.s
+	if s == nil {
+		return false
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	in := &s.in
-	if len(in.notices) > 0 {
-		n := in.notices[0]
-		in.notices = in.notices[1:]
+	if len(c.notices) > 0 {
+		n := c.notices[0]
+		c.notices = c.notices[1:]
 		*d = msg.Delivery{Notice: &n}
 		return true
 	}
-	for s.state == sessionLive {
+	for c.state == holdLive {
 		it, src := s.peek()
 		if it == nil {
 			return false
@@ -204,25 +222,39 @@ func (s *Session) Next(d *msg.Delivery) bool {
 		}
 		q, ok := s.fit(it, m)
 		if !ok {
+			delete(s.in.unacked, it.ref)
 			s.pop(src)
 			continue
 		}
-		if q > 0 && len(in.unacked) >= s.params.Window {
+		if q > 0 && it.ref == 0 && len(s.in.unacked) >= c.params.Window {
 			return false
 		}
-		*d = msg.Delivery{Message: m, Matches: in.matches, QoS: q, Retained: it.retained}
+		*d = msg.Delivery{Message: m, Matches: s.in.matches, QoS: q, Retained: it.retained}
 		if q > 0 {
-			in.ref++
-			d.Ref = in.ref
-			if in.unacked == nil {
-				in.unacked = map[uint64]struct{}{}
-			}
-			in.unacked[d.Ref] = struct{}{}
+			s.in.takeOff(d, it, m)
 		}
 		s.pop(src)
 		return true
 	}
 	return false
+}
+
+// takeOff notes a delivery as unacknowledged, or finds the note of one that is
+// sent again.
+func (in *inbound) takeOff(d *msg.Delivery, it *item, m *msg.Message) {
+	if it.ref != 0 {
+		f := in.unacked[it.ref]
+		f.resend = false
+		in.unacked[it.ref] = f
+		d.Ref, d.PacketID, d.Redelivered = f.ref, f.packetID, true
+		return
+	}
+	in.ref++
+	d.Ref = in.ref
+	if in.unacked == nil {
+		in.unacked = map[uint64]flight{}
+	}
+	in.unacked[d.Ref] = flight{ref: d.Ref, offset: m.Offset, regs: it.regs, qos: d.QoS, retained: it.retained}
 }
 
 // source is where an item waits.
@@ -240,7 +272,7 @@ func (s *Session) peek() (*item, source) {
 	switch {
 	case len(in.fetched) > 0:
 		return &in.fetched[0], fromSide
-	case len(in.side) > 0:
+	case len(in.redo) > 0 || len(in.side) > 0:
 		s.askReader()
 	case len(in.backlog) > 0:
 		return &in.backlog[0], fromLog
@@ -272,13 +304,14 @@ func popSlice(items *[]item) {
 }
 
 // fit fills in.matches with the filters that are still there, and reports the
-// delivery's QoS; false if the message is not to be delivered any more.
+// delivery's QoS; false if the message is not to be delivered any more. What was
+// sent once is completed whatever became of its filters [MQTT-3.10.4-3].
 func (s *Session) fit(it *item, m *msg.Message) (msg.QoS, bool) {
 	in := &s.in
 	in.matches = in.matches[:0]
 	var granted msg.QoS
 	for _, r := range it.regs {
-		if r.gone.Load() {
+		if it.ref == 0 && r.gone.Load() {
 			continue
 		}
 		sub := r.sub.Load()
@@ -291,6 +324,10 @@ func (s *Session) fit(it *item, m *msg.Message) (msg.QoS, bool) {
 	if m.Expires != 0 && m.Expired(now()) {
 		s.hub.drops.expired.Inc()
 		return 0, false
+	}
+	if it.ref != 0 {
+		f, waits := in.unacked[it.ref]
+		return f.qos, waits && f.resend
 	}
 	return min(granted, m.QoS), true
 }

@@ -16,7 +16,8 @@ type namespace struct {
 	epoch string
 
 	mu       sync.Mutex
-	head     msg.Offset // last stored message that was emitted
+	head     msg.Offset // last committed message; retained is as of it
+	emitted  msg.Offset // last stored message that was emitted
 	seq      uint64     // of the last entry emitted, stored or transient
 	serial   uint16     // of the last transient message
 	tail     tail
@@ -36,7 +37,7 @@ type entry struct {
 	seq     uint64
 	size    int
 	ns      *namespace
-	from    *Session     // whose parked budget it counts against; nil = nobody's
+	from    *hold        // whose parked budget it counts against; nil = nobody's
 	waiting atomic.Int32 // shards that have not handled it yet
 }
 
@@ -54,19 +55,28 @@ func (ns *namespace) position() msg.Offset {
 	return ns.head
 }
 
+// applied notes a committed message: from now on it is what a subscriber that
+// comes finds as retained, and not what it is sent as new. It runs before the
+// acknowledgement, so that whoever subscribes after it finds the value.
+func (ns *namespace) applied(m *msg.Message) {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	ns.head = m.Offset
+	if m.Retain {
+		ns.retain(m)
+	}
+}
+
 // emit appends a message to the tail and hands it to all shards. Stored
 // messages come in log order, from the follower only.
-func (ns *namespace) emit(m *msg.Message, from *Session, size int) {
+func (ns *namespace) emit(m *msg.Message, from *hold, size int) {
 	e := &entry{offset: m.Offset, size: size, ns: ns, from: from}
 	ns.mu.Lock()
 	if m.Stored() {
-		ns.head = m.Offset
-		if m.Retain {
-			ns.retain(m)
-		}
+		ns.emitted = m.Offset
 	} else {
 		ns.serial++
-		m.After, m.Serial, m.Time = ns.head, ns.serial, now()
+		m.After, m.Serial, m.Time = ns.emitted, ns.serial, now()
 	}
 	ns.seq++
 	e.seq = ns.seq
@@ -82,7 +92,7 @@ func (ns *namespace) emit(m *msg.Message, from *Session, size int) {
 // retain updates the retained value of m's topic. ns.mu is held.
 func (ns *namespace) retain(m *msg.Message) {
 	key := retainedKey(m.Topic)
-	if len(m.Payload.Data) == 0 && m.Payload.Form == msg.FormBytes {
+	if len(m.BytesView()) == 0 { // as in MQTT [MQTT-3.3.1-6]; over WAMP one empty binary argument
 		if ns.retained.remove(m.Topic) {
 			ns.hub.met.Retained.Dec()
 			ns.dirty[key] = nil
@@ -112,7 +122,7 @@ func (ns *namespace) load() error {
 	if err != nil {
 		return err
 	}
-	ns.epoch, ns.at, ns.head = info.Epoch, info.At, info.Head
+	ns.epoch, ns.at, ns.head, ns.emitted = info.Epoch, info.At, info.Head, info.Head
 	ns.control = max(ns.control, info.AtControl)
 	from := max(info.At+1, info.First)
 	for from <= info.Head && info.Head > 0 {

@@ -8,42 +8,35 @@ import (
 )
 
 // Publish: see subproto.Session.
-func (s *Session) Publish(m *msg.Message, done func(msg.Offset, error)) {
-	m.Origin.Session, m.Origin.User, m.Origin.Role = s.id, s.user.User, s.role
-	err := s.mayPublish(m)
+func (c *hold) Publish(m *msg.Message, done func(msg.Offset, error)) {
 	stored := false
+	err := c.alive()
 	if err == nil {
-		stored, err = s.hub.storing(m)
+		m.Origin.Session, m.Origin.User, m.Origin.Role = c.s.id, c.s.user.User, c.s.role
+		err = c.s.hub.checkPublish(c.s.ns, c.s.user, m)
 	}
-	queued := s.submitted.Load() > 0 // then order demands to go behind it
+	if err == nil {
+		stored, err = c.s.hub.storing(m)
+	}
+	queued := c.submitted.Load() > 0 // then order demands to go behind it
 	switch {
 	case err != nil && (done == nil || !queued):
 		if done != nil {
 			done(0, err)
 		}
 	case err != nil || stored || queued:
-		o := op{s: s, ns: s.ns, m: m, stored: stored, size: m.Size(), err: err, done: done}
-		s.hub.park(s, o.size)
-		s.submitted.Add(1)
-		s.hub.com.submit(o)
+		o := op{c: c, ns: c.s.ns, m: m, stored: stored, size: m.Size(), err: err, done: done}
+		c.s.hub.park(c, o.size)
+		c.submitted.Add(1)
+		c.s.hub.com.submit(o)
 	default:
 		size := m.Size()
-		s.hub.park(s, size)
-		s.ns.emit(m, s, size)
+		c.s.hub.park(c, size)
+		c.s.ns.emit(m, c, size)
 		if done != nil {
 			done(0, nil)
 		}
 	}
-}
-
-func (s *Session) mayPublish(m *msg.Message) error {
-	s.mu.Lock()
-	err := s.err()
-	s.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	return s.hub.checkPublish(s.ns, s.user, m)
 }
 
 // sizeSlack is what msg.Message.Size may add to topic, payload and properties.
@@ -65,7 +58,7 @@ func (h *Hub) checkPublish(ns *namespace, id *auth.Identity, m *msg.Message) err
 		h.drops.deniedPublish.Inc()
 		return err
 	}
-	if m.Retain && len(m.Payload.Data) > 0 {
+	if m.Retain && len(m.BytesView()) > 0 {
 		return ns.roomForRetained(m.Topic)
 	}
 	return nil

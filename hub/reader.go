@@ -79,65 +79,123 @@ func (s *Session) askReader() {
 }
 
 // sideRead adds retained values to be sent before anything newer.
-func (s *Session) sideRead(items []sideItem) {
+func (c *hold) sideRead(items []sideItem) {
+	s := c.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state == sessionLive {
+	if c.state == holdLive {
 		s.in.side = append(s.in.side, items...)
 		s.askReader()
 	}
 }
 
-// readMore reads one chunk: of the retained values, else of the log.
+// task is what one turn of a reader does for a session.
+type task struct {
+	gen  uint64
+	redo []flight
+	side []sideItem
+	lag  lag
+	away []span
+	regs []*registration
+}
+
+// readMore reads one chunk: of what is sent again, else of the retained values,
+// else of the log. If the session has changed hands meanwhile, what was read is
+// for nobody.
 func (s *Session) readMore() {
-	s.mu.Lock()
-	live := s.state == sessionLive
-	side := s.in.side[:min(sideChunk, len(s.in.side))]
-	lag := s.in.lag
-	regs := make([]*registration, 0, len(s.regs))
-	for _, r := range s.regs {
-		regs = append(regs, r)
-	}
-	s.mu.Unlock()
-	switch {
-	case !live:
+	t, ok := s.nextTask()
+	if !ok {
 		return
-	case len(side) > 0:
-		items := s.readSide(side)
-		s.mu.Lock()
-		s.in.side = s.in.side[min(len(side), len(s.in.side)):]
-		if len(s.in.side) == 0 {
-			s.in.side = nil
-		}
-		s.in.fetched = append(s.in.fetched, items...)
-	case lag.on:
-		items, next, err := s.readLag(lag, regs)
-		s.mu.Lock()
-		s.caughtUp(lag, items, next, err)
-	default:
-		s.mu.Lock()
+	}
+	var items []item
+	var next msg.Offset
+	var err error
+	switch {
+	case len(t.redo) > 0:
+		items = s.readRedo(t.redo)
+	case len(t.side) > 0:
+		items = s.readSide(t.side)
+	case t.lag.on:
+		items, next, err = s.readLag(t)
+	}
+	s.mu.Lock()
+	defer s.wakeAfterUnlock()
+	defer s.mu.Unlock()
+	if s.gen != t.gen {
+		return
 	}
 	s.in.reading = false
-	if s.state != sessionLive {
-		s.dropInbound()
+	switch {
+	case len(t.redo) > 0:
+		s.in.redo = s.in.redo[len(t.redo):]
+		s.in.fetched = append(s.in.fetched, items...)
+	case len(t.side) > 0:
+		s.in.side = s.in.side[len(t.side):]
+		s.in.fetched = append(s.in.fetched, items...)
+	case t.lag.on:
+		s.caughtUp(t.lag, items, next, err)
 	}
-	s.mu.Unlock()
-	s.peer.Wake()
+}
+
+func (s *Session) wakeAfterUnlock() { s.wake() }
+
+// nextTask takes the session's state as of now; false if it has no connection.
+func (s *Session) nextTask() (task, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.hold == nil {
+		return task{}, false
+	}
+	t := task{
+		gen: s.gen, redo: s.in.redo[:min(sideChunk, len(s.in.redo))], side: s.in.side[:min(sideChunk, len(s.in.side))],
+		lag: s.in.lag, away: s.in.away,
+	}
+	if t.lag.on {
+		t.regs = make([]*registration, 0, len(s.regs))
+		for _, r := range s.regs {
+			t.regs = append(t.regs, r)
+		}
+	}
+	return t, true
+}
+
+// readRedo reads what is to be sent again. What is not in the log any more, or
+// has expired, is given up.
+func (s *Session) readRedo(redo []flight) []item {
+	items := make([]item, 0, len(redo))
+	for _, f := range redo {
+		if m := s.readOne(f.offset); m != nil {
+			items = append(items, item{m: m, regs: f.regs, retained: f.retained, ref: f.ref})
+			continue
+		}
+		s.mu.Lock()
+		delete(s.in.unacked, f.ref)
+		s.mu.Unlock()
+	}
+	return items
+}
+
+// readOne reads one message; nil if it is not there.
+func (s *Session) readOne(at msg.Offset) *msg.Message {
+	ms, _, err := s.hub.store.Read(s.ns.name, at, at, persist.Limits{Messages: 1})
+	if err != nil {
+		s.hub.log.Error("a message cannot be read for a subscriber", "namespace", s.ns.name, "offset", at, "error", err)
+		return nil
+	}
+	if len(ms) == 0 {
+		return nil // cut by retention
+	}
+	return ms[0]
 }
 
 // readSide reads retained values.
 func (s *Session) readSide(side []sideItem) []item {
 	items := make([]item, 0, len(side))
 	for _, it := range side {
-		ms, _, err := s.hub.store.Read(s.ns.name, it.offset, it.offset, persist.Limits{Messages: 1})
-		if err != nil {
-			s.hub.log.Error("a retained value cannot be read", "namespace", s.ns.name, "offset", it.offset, "error", err)
+		m := s.readOne(it.offset)
+		if m == nil {
 			continue
 		}
-		if len(ms) == 0 {
-			continue // cut by retention
-		}
-		m := ms[0]
 		if m.Expired(now()) {
 			s.ns.forgetRetained(m.Topic, m.Offset)
 			continue
@@ -151,8 +209,8 @@ func (s *Session) readSide(side []sideItem) []item {
 }
 
 // readLag reads one chunk of the log and keeps what the session's filters match.
-func (s *Session) readLag(l lag, regs []*registration) ([]item, msg.Offset, error) {
-	ms, next, err := s.hub.store.Read(s.ns.name, l.from, l.to, persist.Limits{})
+func (s *Session) readLag(t task) ([]item, msg.Offset, error) {
+	ms, next, err := s.hub.store.Read(s.ns.name, t.lag.from, t.lag.to, persist.Limits{})
 	if err != nil {
 		return nil, 0, err
 	}
@@ -161,14 +219,18 @@ func (s *Session) readLag(l lag, regs []*registration) ([]item, msg.Offset, erro
 	for _, m := range ms {
 		found, ok := byTopic[m.Topic]
 		if !ok {
-			for _, r := range regs {
+			for _, r := range t.regs {
 				if r.filter.Group == "" && r.filter.Matches(m.Topic) {
 					found = append(found, r)
 				}
 			}
 			byTopic[m.Topic] = found
 		}
-		if found = s.since(m, found); len(found) > 0 && s.mayReceive(m) {
+		found = s.since(m, found)
+		if len(found) == 0 || absent(t.away, m.Offset) && (m.QoS == 0 || granted(found) == 0) {
+			continue
+		}
+		if s.mayReceive(m) {
 			items = append(items, item{m: m, regs: found})
 		}
 	}
@@ -197,7 +259,7 @@ func (s *Session) caughtUp(l lag, items []item, next msg.Offset, err error) {
 	}
 	if err != nil {
 		s.hub.log.Error("the log cannot be read for a subscriber", "namespace", s.ns.name, "offset", l.from, "error", err)
-		s.in.notices = append(s.in.notices, msg.Notice{
+		s.hold.notices = append(s.hold.notices, msg.Notice{
 			Kind: msg.NoticeGap, First: l.from, Last: s.in.lag.to, Reason: "storage cannot be read",
 		})
 		s.endLag()

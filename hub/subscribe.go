@@ -9,8 +9,16 @@ import (
 )
 
 // Subscribe: see subproto.Session.
-func (s *Session) Subscribe(subs []msg.Subscription, done func([]msg.SubscribeResult)) {
+func (c *hold) Subscribe(subs []msg.Subscription, done func([]msg.SubscribeResult)) {
 	results := make([]msg.SubscribeResult, len(subs))
+	s := c.s
+	if s == nil {
+		for i := range results {
+			results[i].Err = msg.ErrSessionClosed
+		}
+		done(results)
+		return
+	}
 	for i := range subs {
 		results[i].Err = s.maySubscribe(subs[i].Filter)
 	}
@@ -21,7 +29,7 @@ func (s *Session) Subscribe(subs []msg.Subscription, done func([]msg.SubscribeRe
 		if results[i].Err != nil {
 			continue
 		}
-		r, isNew, err := s.hold(&subs[i], start)
+		r, isNew, err := c.register(&subs[i], start)
 		if err != nil {
 			results[i].Err = err
 			continue
@@ -36,7 +44,7 @@ func (s *Session) Subscribe(subs []msg.Subscription, done func([]msg.SubscribeRe
 	s.ns.mu.Unlock()
 	done(results)
 	if len(found) > 0 {
-		s.sideRead(mergeSide(found))
+		c.sideRead(mergeSide(found))
 	}
 }
 
@@ -62,12 +70,13 @@ func (s *Session) maySubscribe(f msg.Filter) error {
 	return nil
 }
 
-// hold adds or replaces one filter. ns.mu is held, so the position is one for
+// register adds or replaces one filter. ns.mu is held, so the position is one for
 // retained values and stream.
-func (s *Session) hold(sub *msg.Subscription, start msg.Offset) (*registration, bool, error) {
+func (c *hold) register(sub *msg.Subscription, start msg.Offset) (*registration, bool, error) {
+	s := c.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.err(); err != nil {
+	if err := c.err(); err != nil {
 		return nil, false, err
 	}
 	own := *sub
@@ -94,12 +103,20 @@ func (s *Session) hold(sub *msg.Subscription, start msg.Offset) (*registration, 
 }
 
 // Unsubscribe: see subproto.Session.
-func (s *Session) Unsubscribe(filters []msg.Filter, done func([]error)) {
+func (c *hold) Unsubscribe(filters []msg.Filter, done func([]error)) {
 	results := make([]error, len(filters))
+	s := c.s
 	for i, f := range filters {
+		if s == nil {
+			results[i] = msg.ErrSessionClosed
+			continue
+		}
 		s.mu.Lock()
+		err := c.err()
 		r := s.regs[f]
-		err := s.err()
+		if err != nil {
+			r = nil
+		}
 		if r != nil {
 			delete(s.regs, f)
 			r.gone.Store(true)

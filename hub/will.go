@@ -26,7 +26,7 @@ type will struct {
 	user  *auth.Identity
 
 	// guarded by ns.mu
-	owner *Session    // nil: the connection is gone, or of the previous run
+	owner *hold       // nil: the connection is gone, or of the previous run
 	timer *time.Timer // runs while owner is nil
 }
 
@@ -37,25 +37,30 @@ type willTimers struct {
 	stopped bool
 }
 
-func newWill(s *Session) *will {
-	w := s.params.Will
+func newWill(c *hold) *will {
+	w, s := c.params.Will, c.s
 	w.Message.Origin = msg.Origin{Session: s.id, User: s.user.User, Role: s.role}
-	return &will{ns: s.ns, msg: w.Message, delay: w.Delay, user: s.user, owner: s}
+	return &will{ns: s.ns, key: willKey(s), msg: w.Message, delay: w.Delay, user: s.user, owner: c}
 }
 
 // willKey names a session across connections, or one that ends with its own.
 func willKey(s *Session) string {
-	if s.params.ClientID != "" {
-		return "c/" + s.params.ClientID
+	if s.name != "" {
+		return "c/" + s.name
 	}
 	return fmt.Sprintf("s/%d", s.id)
 }
 
 // SetWill: see subproto.Session.
-func (s *Session) SetWill(w *msg.Will, done func(error)) {
-	s.params.Will = w
+func (c *hold) SetWill(w *msg.Will, done func(error)) {
+	if err := c.alive(); err != nil {
+		done(err)
+		return
+	}
+	s := c.s
+	c.params.Will = w
 	if w == nil {
-		s.ns.dropWill(s)
+		s.ns.dropWill(c)
 		done(nil)
 		return
 	}
@@ -63,13 +68,11 @@ func (s *Session) SetWill(w *msg.Will, done func(error)) {
 		done(err)
 		return
 	}
-	s.ns.storeWill(newWill(s), s, done)
+	s.ns.storeWill(newWill(c), c, done)
 }
 
 // storeWill makes w durable, then calls done on the committer.
-func (ns *namespace) storeWill(w *will, s *Session, done func(error)) {
-	w.key = willKey(s)
-	w.msg.Origin.Session = s.id
+func (ns *namespace) storeWill(w *will, c *hold, done func(error)) {
 	value, err := encodeWill(w)
 	if err != nil {
 		done(err)
@@ -78,9 +81,9 @@ func (ns *namespace) storeWill(w *will, s *Session, done func(error)) {
 	ns.mu.Lock()
 	ns.wills[w.key] = w
 	ns.mu.Unlock()
-	s.submitted.Add(1)
+	c.submitted.Add(1)
 	ns.hub.com.submit(op{
-		s: s, ns: ns, control: &persist.Control{Namespace: ns.name, Kind: controlWill, Key: w.key, Value: value},
+		c: c, ns: ns, control: &persist.Control{Namespace: ns.name, Kind: controlWill, Key: w.key, Value: value},
 		done: func(_ msg.Offset, err error) {
 			if err != nil {
 				ns.mu.Lock()
@@ -94,11 +97,11 @@ func (ns *namespace) storeWill(w *will, s *Session, done func(error)) {
 	})
 }
 
-// dropWill discards the session's will after a proper goodbye.
-func (ns *namespace) dropWill(s *Session) {
+// dropWill discards the connection's will after a proper goodbye.
+func (ns *namespace) dropWill(c *hold) {
 	ns.mu.Lock()
-	w := ns.wills[willKey(s)]
-	if w == nil || w.owner != s {
+	w := ns.wills[willKey(c.s)]
+	if w == nil || w.owner != c {
 		ns.mu.Unlock()
 		return
 	}
@@ -111,22 +114,22 @@ func (ns *namespace) forgetWill(key string) {
 	ns.hub.com.submit(op{ns: ns, control: &persist.Control{Namespace: ns.name, Kind: controlWill, Key: key}})
 }
 
-// finishWill settles the session's will when its connection has ended.
-func (s *Session) finishWill(how msg.CloseHow) {
+// finishWill settles the connection's will when it has ended.
+func (c *hold) finishWill(how msg.CloseHow) {
+	ns := c.s.ns
 	if how == msg.CloseGoodbye {
-		s.ns.dropWill(s)
+		ns.dropWill(c)
 		return
 	}
-	ns := s.ns
 	ns.mu.Lock()
-	w := ns.wills[willKey(s)]
-	if w == nil || w.owner != s || how == msg.CloseDrain { // a drain leaves it to the next start
+	w := ns.wills[willKey(c.s)]
+	if w == nil || w.owner != c || how == msg.CloseDrain { // a drain leaves it to the next start
 		ns.mu.Unlock()
 		return
 	}
 	w.owner = nil
 	// It is due when its delay or its session ends, whichever comes first [MQTT-3.1.3-9].
-	wait := min(w.delay, s.params.Expiry)
+	wait := min(w.delay, c.params.Expiry)
 	if wait > 0 {
 		w.timer = time.AfterFunc(wait, func() { ns.fireWill(w) })
 	}
@@ -136,18 +139,18 @@ func (s *Session) finishWill(how msg.CloseHow) {
 	}
 }
 
-// cancelWill settles a will that waits for the session that s now continues.
-func (ns *namespace) cancelWill(s *Session) {
-	if s.params.ClientID == "" {
+// cancelWill settles a will that waits for the session that c now continues.
+func (ns *namespace) cancelWill(c *hold) {
+	if c.params.ClientID == "" {
 		return
 	}
 	ns.mu.Lock()
-	w := ns.wills[willKey(s)]
+	w := ns.wills[willKey(c.s)]
 	if w == nil || w.owner != nil || w.timer != nil && !w.timer.Stop() {
 		ns.mu.Unlock()
 		return
 	}
-	if s.params.CleanStart && !w.restored() { // the old session ends here
+	if c.params.CleanStart && !w.restored() { // the old session ends here
 		ns.mu.Unlock()
 		ns.fireWill(w)
 		return

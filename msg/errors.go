@@ -21,6 +21,7 @@ var (
 	ErrUnavailable    = errors.New("storage failed")              // the store stopped; nothing is acknowledged any more
 	ErrNotStored      = errors.New("topic is not stored")         // acknowledged publish to a topic ruled store: none
 	ErrNoSubscription = errors.New("no such subscription")        // Unsubscribe of a filter the session does not hold
+	ErrNoPacketID     = errors.New("no such packet identifier")   // Release of one that is not held
 	ErrTakenOver      = errors.New("session taken over")          // another connection has the session
 	ErrDraining       = errors.New("server shutting down")        // no new sessions
 	ErrSessionClosed  = errors.New("session closed")              // call after Close
@@ -37,7 +38,7 @@ func PeerErrors() []error {
 	return []error{
 		ErrNotAuthorized, ErrBadCredentials, ErrAuthUnavail, ErrBadClientID, ErrNoNamespace, ErrTopicInvalid,
 		ErrTopicReserved, ErrFilterInvalid, ErrTooLarge, ErrTooManySubs, ErrQuota, ErrStoreFull, ErrUnavailable,
-		ErrNotStored, ErrNoSubscription, ErrTakenOver, ErrDraining, ErrSessionClosed, ErrNotSupported,
+		ErrNotStored, ErrNoSubscription, ErrNoPacketID, ErrTakenOver, ErrDraining, ErrSessionClosed, ErrNotSupported,
 		ErrNoProcedure, ErrInvalidURI, ErrProtocol, ErrTimeout, ErrTooSlow,
 	}
 }

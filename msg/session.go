@@ -1,6 +1,9 @@
 package msg
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // SessionParams describes the session a connection wants.
 type SessionParams struct {
@@ -32,10 +35,22 @@ type Will struct {
 
 // AttachResult tells what the session is.
 type AttachResult struct {
-	Present bool   // an existing session was resumed
-	Epoch   string // names the log that offsets belong to
-	Head    Offset // last stored offset at the time of attaching
+	Present bool // an existing session was resumed
+	// Received lists the deliveries of the resumed session at QoS 2 that the
+	// peer has received but not yet completed, in order: PUBREL is due.
+	Received []InFlight
+	Epoch    string // names the log that offsets belong to
+	Head     Offset // last stored offset at the time of attaching
 }
+
+// InFlight is a delivery that waits for its acknowledgement.
+type InFlight struct {
+	Ref      uint64
+	PacketID uint16
+}
+
+// Forever is an Expiry that never ends.
+const Forever = time.Duration(math.MaxInt64)
 
 // CloseHow says how a session's connection ended.
 type CloseHow uint8

@@ -33,8 +33,9 @@ type Delivery struct {
 	Matches     []*Subscription // never empty for a message; the slice is valid until the next call of Next
 	QoS         QoS             // min(message's, highest of Matches)
 	Retained    bool            // comes from the retained values, not from the stream
-	Redelivered bool
-	Ref         uint64 // to be given to Ack if QoS > 0
+	Redelivered bool            // was sent on an earlier connection of the session
+	Ref         uint64          // to be given to Ack if QoS > 0
+	PacketID    uint16          // given by Assign before; 0 = none yet
 	Notice      *Notice
 }
 

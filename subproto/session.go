@@ -1,6 +1,8 @@
 package subproto
 
 import (
+	"time"
+
 	"parley/auth"
 	"parley/msg"
 )
@@ -39,6 +41,13 @@ type Session interface {
 	// nil) runs after it is on disk, with offset 0 if it was not stored. Dones
 	// run in the order of the Publish calls, refusals included. done may be nil.
 	Publish(m *msg.Message, done func(msg.Offset, error))
+	// PublishOnce is Publish at QoS 2: a second call with the same packet id
+	// before its Release publishes nothing and is answered like the first one,
+	// also on a later connection of the session.
+	PublishOnce(packetID uint16, m *msg.Message, done func(msg.Offset, error))
+	// Release ends what PublishOnce began, before PUBCOMP: the packet id may be
+	// used anew. msg.ErrNoPacketID if it was not held.
+	Release(packetID uint16, done func(error))
 	// Congested tells that too much of what was published here waits for the
 	// disk or for fan-out: stop reading. A Wake follows when below half.
 	Congested() bool
@@ -59,6 +68,17 @@ type Session interface {
 	// Ack acknowledges a delivery with QoS > 0, in any order. Lazy, no callback
 	// and no Wake: when the window was full, call Next again afterwards.
 	Ack(ref uint64)
+
+	// Assign notes the packet id under which a delivery is sent, so that it comes
+	// again under the same one. At QoS 2 the PUBLISH is sent only after done; at
+	// QoS 1 done may be nil.
+	Assign(ref uint64, packetID uint16, done func(error))
+	// Received notes that the peer has received a delivery at QoS 2: PUBREL is
+	// sent after done, and only PUBREL comes again. Ack follows at PUBCOMP.
+	Received(ref uint64, done func(error))
+
+	// SetExpiry changes how long the session outlives its connection.
+	SetExpiry(d time.Duration)
 
 	// SetWill replaces (nil: removes) the will; done after that is durable.
 	SetWill(w *msg.Will, done func(error))

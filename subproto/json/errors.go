@@ -114,7 +114,7 @@ func failureOf(err error) (f failure, ok bool) {
 		return r(codeUnavailable, "storage failed", true, closeUnavailable, "storage failed", false)
 	case is(msg.ErrNotStored):
 		return r(codeNotStored, "topic is not stored", false, closeBadRequest, "topic is not stored", false)
-	case is(msg.ErrNoSubscription):
+	case is(msg.ErrNoSubscription), is(msg.ErrNoPacketID):
 		return r(codeNoSub, "no such subscription", false, closeBadRequest, "no such subscription", false)
 	case is(msg.ErrTimeout):
 		return r(codeTimeout, "timeout", true, closeStale, "stale", false)

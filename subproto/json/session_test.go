@@ -17,6 +17,8 @@ import (
 
 // fakeSession does what a test wants, where a hub would need luck.
 type fakeSession struct {
+	subproto.Session // of what this engine does not call, nothing
+
 	publish   func(m *msg.Message, done func(msg.Offset, error))
 	subscribe func(s []msg.Subscription, done func([]msg.SubscribeResult))
 

@@ -92,6 +92,7 @@ func faults() [24]faultRow {
 		{msg.ErrUnavailable, uriUnavailable, subproto.CloseTryLater},
 		{msg.ErrNotStored, uriNotStored, subproto.ClosePolicy},
 		{msg.ErrNoSubscription, uriNoSubscription, subproto.ClosePolicy},
+		{msg.ErrNoPacketID, uriNoSubscription, subproto.ClosePolicy},
 		{msg.ErrTakenOver, closeTakenOver, subproto.ClosePolicy},
 		{msg.ErrDraining, closeShutdown, subproto.CloseGoingAway},
 		{msg.ErrSessionClosed, closeNormal, subproto.CloseNormal},

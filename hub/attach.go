@@ -1,0 +1,230 @@
+package hub
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"parley/auth"
+	"parley/msg"
+	"parley/subproto"
+)
+
+var _ subproto.Attach = (*Hub)(nil).Attach
+
+// Attach opens or resumes a session, see subproto.Attach.
+func (h *Hub) Attach(p subproto.Peer, id *auth.Identity, params msg.SessionParams, done func(msg.AttachResult, error)) subproto.Session {
+	if id == nil {
+		id = &auth.Identity{}
+	}
+	if params.Window <= 0 {
+		params.Window = defaultWindow
+	}
+	c := &hold{peer: p, params: params}
+	result, err := h.admit(c, id)
+	switch {
+	case err != nil:
+		c.state = holdClosed
+		done(msg.AttachResult{}, err)
+	case params.Will != nil:
+		c.s.ns.storeWill(newWill(c), c, func(e error) { done(result, e) })
+	default:
+		done(result, nil)
+	}
+	return c
+}
+
+// admit gives c its session: a new one, or the one of its ClientID.
+func (h *Hub) admit(c *hold, id *auth.Identity) (msg.AttachResult, error) {
+	var result msg.AttachResult
+	ns := h.spaces[c.params.Namespace]
+	if ns == nil {
+		return result, fmt.Errorf("%w: %q", msg.ErrNoNamespace, c.params.Namespace)
+	}
+	if w := c.params.Will; w != nil {
+		if err := h.checkPublish(ns, id, w.Message); err != nil {
+			return result, fmt.Errorf("will: %w", err)
+		}
+	}
+	fresh, err := h.newSession(ns, c, id)
+	if err != nil {
+		return result, err
+	}
+	ns.mu.Lock()
+	result = msg.AttachResult{Epoch: ns.epoch, Head: ns.head}
+	var taken *hold
+	old := ns.clients[c.params.ClientID]
+	switch {
+	case c.params.ClientID == "":
+		c.s = fresh
+	case old != nil && old.user.User != id.User:
+		ns.mu.Unlock()
+		h.forget(fresh)
+		return result, fmt.Errorf("%w: %q belongs to another user", msg.ErrBadClientID, c.params.ClientID)
+	case old != nil && !c.params.CleanStart && old.resumable():
+		result.Present = true
+		taken = old.resume(c, ns.head, &result)
+	default:
+		c.s = fresh
+		ns.clients[c.params.ClientID] = fresh
+	}
+	ns.mu.Unlock()
+	switch {
+	case result.Present:
+		h.forget(fresh)
+	case old != nil:
+		taken = old.end(msg.NoticeTakenOver)
+	}
+	if taken != nil {
+		taken.finishWill(msg.CloseLost)
+		taken.peer.Wake()
+	}
+	ns.cancelWill(c)
+	h.met.Sessions.Inc()
+	return result, nil
+}
+
+// newSession makes a session for c and registers its id.
+func (h *Hub) newSession(ns *namespace, c *hold, id *auth.Identity) (*Session, error) {
+	s := &Session{
+		hub: h, ns: ns, name: c.params.ClientID, user: id, role: id.Role(), hold: c, expiry: c.params.Expiry,
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.draining {
+		return nil, msg.ErrDraining
+	}
+	if len(h.sessions) >= h.lim.Sessions {
+		return nil, fmt.Errorf("%w: %d sessions", msg.ErrQuota, len(h.sessions))
+	}
+	s.id = c.params.ID
+	if s.id != 0 && h.sessions[s.id] != nil {
+		return nil, fmt.Errorf("%w: session id %d is in use", msg.ErrBadClientID, s.id)
+	}
+	for s.id == 0 || h.sessions[s.id] != nil {
+		s.id = 1 + rand.Uint64N(maxSessionID)
+	}
+	s.shard = h.shards[s.id%uint64(len(h.shards))]
+	h.sessions[s.id] = s
+	return s, nil
+}
+
+func (h *Hub) forget(s *Session) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.sessions, s.id)
+}
+
+// resumable tells whether a connection may go on with s.
+func (s *Session) resumable() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.expiry > 0
+}
+
+// resume gives s to c and returns the hold that had it. ns.mu is held.
+func (s *Session) resume(c *hold, head msg.Offset, result *msg.AttachResult) *hold {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	taken := s.hold
+	if taken != nil {
+		taken.state = holdTaken
+		taken.notices = append(taken.notices, msg.Notice{Kind: msg.NoticeTakenOver})
+		s.hub.met.Sessions.Dec()
+		s.goOffline(head)
+	}
+	if s.timer != nil {
+		s.timer.Stop()
+		s.timer = nil
+	}
+	s.hold, c.s, s.expiry = c, s, c.params.Expiry
+	s.gen++
+	s.in.comeBack(head)
+	result.Received = s.in.received()
+	return taken
+}
+
+// Close: see subproto.Session.
+func (c *hold) Close(how msg.CloseHow) {
+	s := c.s
+	if s == nil {
+		return
+	}
+	head := s.ns.position()
+	s.mu.Lock()
+	if c.state != holdLive {
+		c.state = holdClosed
+		s.mu.Unlock()
+		return
+	}
+	keep := s.name != "" && s.expiry > 0
+	if keep {
+		c.state = holdClosed
+		s.hold = nil
+		s.gen++
+		s.goOffline(head)
+		if s.expiry != msg.Forever {
+			s.timer = time.AfterFunc(s.expiry, s.expire)
+		}
+		s.hub.met.Sessions.Dec()
+	}
+	s.mu.Unlock()
+	if !keep {
+		s.end(0)
+	}
+	c.finishWill(how)
+}
+
+// expire ends a session whose connection has not come back.
+func (s *Session) expire() {
+	s.ns.mu.Lock()
+	s.mu.Lock()
+	due := s.hold == nil && s.timer != nil
+	s.mu.Unlock()
+	if due && s.ns.clients[s.name] == s {
+		delete(s.ns.clients, s.name)
+	}
+	s.ns.mu.Unlock()
+	if due {
+		s.end(0)
+	}
+}
+
+// end takes a session out of everything it is in. It returns the hold that had
+// it, which is given a notice.
+func (s *Session) end(notice msg.NoticeKind) *hold {
+	s.mu.Lock()
+	c := s.hold
+	if c != nil {
+		c.state = holdClosed
+		if notice != 0 {
+			c.state = holdTaken
+			c.notices = append(c.notices, msg.Notice{Kind: notice})
+		}
+		s.hub.met.Sessions.Dec()
+	}
+	s.hold, s.expiry = nil, 0
+	s.gen++
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	regs := s.regs
+	s.regs = nil
+	s.dropInbound()
+	s.mu.Unlock()
+	for _, r := range regs {
+		s.unindex(r)
+	}
+	s.ns.disown(s)
+	s.hub.forget(s)
+	return c
+}
+
+// disown gives up the ClientID unless somebody else has it already.
+func (ns *namespace) disown(s *Session) {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	if ns.clients[s.name] == s {
+		delete(ns.clients, s.name)
+	}
+}

@@ -1,0 +1,102 @@
+package hub
+
+import "parley/msg"
+
+// exact is one publish at QoS 2 between its PUBLISH and its PUBREL. Guarded by
+// Session.mu.
+type exact struct {
+	ended  bool // committed or refused
+	offset msg.Offset
+	err    error
+}
+
+// maxExact bounds them per session: there are no more packet ids.
+const maxExact = 65535
+
+// PublishOnce: see subproto.Session.
+func (c *hold) PublishOnce(packetID uint16, m *msg.Message, done func(msg.Offset, error)) {
+	s := c.s
+	if err := c.alive(); err != nil {
+		done(0, err)
+		return
+	}
+	s.mu.Lock()
+	x := s.exact[packetID]
+	if x != nil {
+		s.mu.Unlock()
+		c.answerAgain(x, done)
+		return
+	}
+	x = &exact{}
+	if s.exact == nil {
+		s.exact = map[uint16]*exact{}
+	}
+	s.exact[packetID] = x
+	s.mu.Unlock()
+	c.Publish(m, func(o msg.Offset, err error) {
+		s.mu.Lock()
+		x.ended, x.offset, x.err = true, o, err
+		if err != nil && s.exact[packetID] == x {
+			delete(s.exact, packetID) // refused: the id is free again [MQTT-4.3.3]
+		}
+		s.mu.Unlock()
+		done(o, err)
+	})
+}
+
+// answerAgain answers a repeated PUBLISH in its turn: behind what was submitted
+// before it, the first one included.
+func (c *hold) answerAgain(x *exact, done func(msg.Offset, error)) {
+	answer := func(msg.Offset, error) {
+		c.s.mu.Lock()
+		o, err, ended := x.offset, x.err, x.ended
+		c.s.mu.Unlock()
+		if !ended { // the first one is parked for a full store, on a connection that is gone
+			err = msg.ErrStoreFull
+		}
+		done(o, err)
+	}
+	c.submitted.Add(1)
+	c.s.hub.com.submit(op{c: c, ns: c.s.ns, done: answer})
+}
+
+// Release: see subproto.Session.
+func (c *hold) Release(packetID uint16, done func(error)) {
+	s := c.s
+	s.mu.Lock()
+	err := c.err()
+	if err == nil {
+		if s.exact[packetID] == nil {
+			err = msg.ErrNoPacketID
+		}
+		delete(s.exact, packetID)
+	}
+	s.mu.Unlock()
+	done(err)
+}
+
+// Assign: see subproto.Session.
+func (c *hold) Assign(ref uint64, packetID uint16, done func(error)) {
+	c.update(ref, done, func(f *flight) { f.packetID = packetID })
+}
+
+// Received: see subproto.Session.
+func (c *hold) Received(ref uint64, done func(error)) {
+	c.update(ref, done, func(f *flight) { f.received = true })
+}
+
+// update changes one unacknowledged delivery. It completes at once: sessions do
+// not outlive the process yet, so there is nothing to commit.
+func (c *hold) update(ref uint64, done func(error), change func(*flight)) {
+	s := c.s
+	s.mu.Lock()
+	err := c.err()
+	if f, ok := s.in.unacked[ref]; ok && err == nil {
+		change(&f)
+		s.in.unacked[ref] = f
+	}
+	s.mu.Unlock()
+	if done != nil {
+		done(err)
+	}
+}

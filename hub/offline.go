@@ -1,0 +1,143 @@
+package hub
+
+import (
+	"cmp"
+	"slices"
+
+	"parley/msg"
+)
+
+// A session without a connection keeps positions only: the queue becomes a lag,
+// fetched retained values become offsets again, and what was sent but not
+// acknowledged is known by its offset. It collects what it would be sent at QoS
+// 1 or 2.
+
+// flight is a delivery with QoS > 0 that is not acknowledged.
+type flight struct {
+	ref      uint64
+	offset   msg.Offset
+	regs     []*registration
+	qos      msg.QoS
+	packetID uint16
+	retained bool
+	received bool // at QoS 2: the peer has it, PUBREL comes next
+	resend   bool // was sent on an earlier connection and not yet on this one
+}
+
+// span is a part of the log, [from, to]; to = 0 while it lasts.
+type span struct{ from, to msg.Offset }
+
+// maxSpans bounds the absences a lagging session remembers; more are merged.
+const maxSpans = 32
+
+// goOffline turns what waits in memory into positions. s.mu is held.
+func (s *Session) goOffline(head msg.Offset) {
+	in := &s.in
+	var side []sideItem
+	for _, it := range in.fetched {
+		if it.ref == 0 {
+			side = append(side, sideItem{offset: it.m.Offset, regs: it.regs})
+		}
+	}
+	in.side = append(side, in.side...)
+	in.fetched, in.redo, in.reading = nil, nil, false
+	var from, to msg.Offset
+	note := func(o msg.Offset) {
+		if o != 0 && from == 0 {
+			from = o
+		}
+		to = max(to, o)
+	}
+	for _, it := range in.backlog {
+		note(it.m.Offset)
+	}
+	for ; in.queue.n > 0; in.queue.pop() {
+		note(in.queue.front().e.offset)
+	}
+	in.backlog, in.queue = nil, queue{}
+	switch {
+	case from != 0 && in.lag.on:
+		in.lag.from = from
+	case from != 0:
+		s.startLag(from, to)
+	}
+	if n := len(in.away); n > 0 && in.away[n-1].to == 0 {
+		return // taken over while nobody was there: the absence goes on
+	}
+	if len(in.away) >= maxSpans {
+		in.away[0].to = in.away[1].to
+		in.away = slices.Delete(in.away, 1, 2)
+	}
+	in.away = append(in.away, span{from: head + 1})
+}
+
+// comeBack ends the absence and puts what was sent but not acknowledged first.
+func (in *inbound) comeBack(head msg.Offset) {
+	if n := len(in.away); n > 0 && in.away[n-1].to == 0 {
+		if in.away[n-1].to = head; head < in.away[n-1].from {
+			in.away = in.away[:n-1]
+		}
+	}
+	if !in.lag.on {
+		in.away = nil
+	}
+	for ref, f := range in.unacked {
+		if !f.received {
+			f.resend = true
+			in.unacked[ref] = f
+			in.redo = append(in.redo, f)
+		}
+	}
+	slices.SortFunc(in.redo, byRef)
+}
+
+func byRef(a, b flight) int { return cmp.Compare(a.ref, b.ref) }
+
+// received lists the deliveries that only need PUBREL, in order.
+func (in *inbound) received() []msg.InFlight {
+	var fs []flight
+	for _, f := range in.unacked {
+		if f.received {
+			fs = append(fs, f)
+		}
+	}
+	slices.SortFunc(fs, byRef)
+	var list []msg.InFlight
+	for _, f := range fs {
+		list = append(list, msg.InFlight{Ref: f.ref, PacketID: f.packetID})
+	}
+	return list
+}
+
+// absent tells whether the session was without a connection when the message
+// was stored.
+func absent(away []span, o msg.Offset) bool {
+	for _, a := range away {
+		if o >= a.from && (a.to == 0 || o <= a.to) {
+			return true
+		}
+	}
+	return false
+}
+
+// collect notes a message for a session without a connection. s.mu is held.
+func (s *Session) collect(e *entry, m *msg.Message, regs []*registration) bool {
+	if e.offset == 0 || m.QoS == 0 || granted(regs) == 0 {
+		return false
+	}
+	if s.in.lag.on {
+		s.in.lag.to = e.offset
+	} else {
+		s.startLag(e.offset, e.offset)
+	}
+	return true
+}
+
+// granted is the highest QoS of the filters.
+func granted(regs []*registration) msg.QoS {
+	var q msg.QoS
+	for _, r := range regs {
+		q = max(q, r.sub.Load().QoS)
+	}
+	return q
+}
