@@ -75,7 +75,7 @@ type faultRow struct {
 	code int
 }
 
-func faults() [24]faultRow {
+func faults() [25]faultRow {
 	return [...]faultRow{
 		{msg.ErrNotAuthorized, uriNotAuthorized, subproto.ClosePolicy},
 		{msg.ErrBadCredentials, uriAuthDenied, subproto.ClosePolicy},
