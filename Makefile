@@ -4,26 +4,26 @@
 SHELL := /bin/bash
 GO    ?= go
 
-LISTEN ?= 127.0.0.1:8080
-DATA   ?= ./data
-FUZZ_BUDGET ?= 60 # seconds of fuzzing in all, compiling not counted
+# Seconds of fuzzing in all, compiling not counted.
+FUZZ_BUDGET ?= 60
+# Flags for make run, such as RUNFLAGS="--mqtt-listen 127.0.0.1:1883".
+RUNFLAGS ?=
+VERSION  ?= $(shell git describe --always --dirty 2>/dev/null || echo dev)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test deps check lint unit fuzz e2e bench fmt clean
+.PHONY: help run build test deps check lint unit fuzz e2e bench fmt clean bin/broker
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 16
 
 build: bin/broker ## build bin/broker
 
-.PHONY: bin/broker
-bin/broker:
+bin/broker: # go build knows itself what is up to date
 	@mkdir -p bin
-	CGO_ENABLED=0 $(GO) build -trimpath -o bin/broker ./cmd/broker
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/broker ./cmd/broker
 
-run: bin/broker ## build the broker and start it with its embedded store in ./data
-	@echo "The page: http://$(LISTEN)/   (stop with Ctrl-C)"
-	@exec bin/broker serve --listen $(LISTEN) --data $(DATA)
+run: bin/broker ## build the broker and start it, its data in ./data; it prints where the page is
+	@exec bin/broker serve $(RUNFLAGS)
 
 test: deps check unit fuzz e2e ## install what the tests need, then run all of them
 	@echo "==> all passed"
@@ -31,8 +31,7 @@ test: deps check unit fuzz e2e ## install what the tests need, then run all of t
 deps: ## install what the tests need: npm packages, a browser, mosquitto's clients
 	@.ci/deps
 
-check: lint
-lint: ## formatting, go vet, staticcheck
+check lint: ## formatting, go vet, staticcheck
 	@echo "==> gofmt"
 	@unformatted=$$(gofmt -l $$(find . -name '*.go' -not -path '*/node_modules/*')); \
 	  if [ -n "$$unformatted" ]; then echo "not formatted (make fmt does it):"; echo "$$unformatted"; exit 1; fi
