@@ -1,0 +1,262 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"parley/bench/load"
+	"parley/bench/proc"
+)
+
+// sample is one broker in one scenario and round.
+type sample struct {
+	Scenario string  `json:"scenario"`
+	Broker   string  `json:"broker"`
+	Round    int     `json:"round"`
+	Error    string  `json:"error,omitempty"`
+	Unit     string  `json:"unit"`
+	Value    float64 `json:"value"` // in Unit: the figure that ratios are of
+
+	Seconds   float64 `json:"seconds"`  // from the first message to the last arrival
+	Messages  float64 `json:"messages"` // that Value is per: publishes, deliveries or connections
+	Sent      float64 `json:"sent_per_s"`
+	Acked     float64 `json:"acked_per_s"`
+	Delivered float64 `json:"delivered_per_s"`
+
+	RSSBefore int64 `json:"rss_before_bytes"` // clients connected, before the first message; idle: none connected
+	RSSAfter  int64 `json:"rss_after_bytes"`
+
+	Allocs float64 `json:"allocs"` // per message, where the broker says so
+	Bytes  float64 `json:"alloc_bytes"`
+	Reads  float64 `json:"reads"` // system calls per message
+	Writes float64 `json:"writes"`
+
+	PerCommit float64 `json:"messages_per_commit"` // Parley
+	Fsyncs    float64 `json:"fsyncs_per_s"`        // Parley: two per commit
+	Dropped   float64 `json:"dropped"`             // Parley: says it has dropped
+
+	BrokerCores float64 `json:"broker_cores"` // CPU seconds a second
+	LoadCores   float64 `json:"load_cores"`   // of the load generator
+	OtherCores  float64 `json:"other_cores"`  // of everything else: the noise
+	LoadCPU     float64 `json:"load_us"`      // per message
+
+	Checks load.Report `json:"checks"`
+}
+
+// point is what is read at both ends of a measurement.
+type point struct {
+	at     time.Time
+	broker proc.Usage
+	load   proc.Usage
+	busy   time.Duration
+	inner  inner
+	counts load.Counts
+}
+
+func takePoint(ctx context.Context, r *running, counts load.Counts) (p point, err error) {
+	if p.inner, err = r.inner(ctx); err != nil {
+		return p, err
+	}
+	if p.broker, err = proc.Read(r.cmd.Process.Pid); err != nil {
+		return p, fmt.Errorf("the broker has ended: %w", err)
+	}
+	if p.load, err = proc.Read(os.Getpid()); err != nil {
+		return p, err
+	}
+	if p.busy, err = proc.Busy(); err != nil {
+		return p, err
+	}
+	p.at, p.counts = time.Now(), counts
+	return p, nil
+}
+
+// between is what happened from a to b, per message for n messages.
+func between(a, b point, n float64) sample {
+	seconds := b.at.Sub(a.at).Seconds()
+	cores := func(d time.Duration) float64 { return d.Seconds() / seconds }
+	micros := func(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) / n }
+	broker, load := b.broker.CPU-a.broker.CPU, b.load.CPU-a.load.CPU
+	s := sample{
+		Value: micros(broker), Seconds: seconds, Messages: n,
+		Sent:        float64(b.counts.Sent-a.counts.Sent) / seconds,
+		Acked:       float64(b.counts.Acked-a.counts.Acked) / seconds,
+		Delivered:   float64(b.counts.Delivered-a.counts.Delivered) / seconds,
+		RSSBefore:   a.broker.RSS,
+		RSSAfter:    b.broker.RSS,
+		Allocs:      (b.inner.mallocs - a.inner.mallocs) / n,
+		Bytes:       (b.inner.bytes - a.inner.bytes) / n,
+		Reads:       float64(b.broker.Reads-a.broker.Reads) / n,
+		Writes:      float64(b.broker.Writes-a.broker.Writes) / n,
+		Fsyncs:      2 * (b.inner.commits - a.inner.commits) / seconds,
+		Dropped:     b.inner.dropped - a.inner.dropped,
+		BrokerCores: cores(broker),
+		LoadCores:   cores(load),
+		OtherCores:  max(0, cores(b.busy-a.busy-broker-load)),
+		LoadCPU:     micros(load),
+	}
+	if commits := b.inner.commits - a.inner.commits; commits > 0 {
+		s.PerCommit = (b.inner.stored - a.inner.stored) / commits
+	}
+	return s
+}
+
+// measure starts a broker, puts it through a scenario and ends it. Idle gives
+// a second sample, of what connecting costs.
+func (b *bench) measure(ctx context.Context, sc scenario, name string, round int) (samples []sample) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute+4*b.duration)
+	defer cancel()
+	var err error
+	if why := b.bin.missing[name]; why != "" {
+		err = fmt.Errorf("%s", why)
+	} else {
+		samples, err = b.try(ctx, sc, name, round)
+	}
+	if len(samples) == 0 {
+		samples = []sample{{Scenario: sc.name, Unit: sc.unit}}
+	}
+	for i := range samples {
+		samples[i].Broker, samples[i].Round = name, round
+		if err != nil {
+			samples[i].Error, samples[i].Value = err.Error(), 0
+		}
+	}
+	return samples
+}
+
+func (b *bench) try(ctx context.Context, sc scenario, name string, round int) ([]sample, error) {
+	r, err := b.bin.start(ctx, name, b.dir)
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(filepath.Dir(r.log))
+	defer r.stop()
+	if sc.plan == nil {
+		return b.idle(ctx, sc, r)
+	}
+	plan := sc.plan(b.settings)
+	plan.Addr = r.addr
+	g, err := load.Open(ctx, plan)
+	if err != nil {
+		return nil, err
+	}
+	s, err := b.traffic(ctx, sc, r, g, round)
+	s.Checks = g.Close()
+	s.Scenario, s.Unit = sc.name, sc.unit
+	return []sample{s}, err
+}
+
+// traffic warms the broker up and measures between two moments at which nothing
+// is under way.
+func (b *bench) traffic(ctx context.Context, sc scenario, r *running, g *load.Group, round int) (sample, error) {
+	if _, err := g.Run(ctx, b.warmup, false); err != nil {
+		return sample{}, fmt.Errorf("warm-up: %w", err)
+	}
+	profiles := b.profile(ctx, sc, r, round)
+	before, err := takePoint(ctx, r, g.Counts())
+	if err != nil {
+		return sample{}, err
+	}
+	took, err := g.Run(ctx, b.duration, true)
+	if err != nil {
+		return sample{}, err
+	}
+	pause(ctx, 50*time.Millisecond) // what the broker does after the last delivery counts too
+	after, err := takePoint(ctx, r, g.Counts())
+	if err != nil {
+		return sample{}, err
+	}
+	n := float64(after.counts.Sent - before.counts.Sent)
+	if sc.perDelivery {
+		n = float64(after.counts.Delivered - before.counts.Delivered)
+	}
+	if n == 0 {
+		return sample{}, fmt.Errorf("nothing was sent in %v", took)
+	}
+	return between(before, after, n), profiles()
+}
+
+// idle connects clients that then say nothing.
+func (b *bench) idle(ctx context.Context, sc scenario, r *running) ([]sample, error) {
+	settle(ctx, r, b.settle)
+	before, err := takePoint(ctx, r, load.Counts{})
+	if err != nil {
+		return nil, err
+	}
+	parked, err := load.Park(ctx, r.addr, b.idleConns, func() {})
+	if err != nil {
+		return nil, err
+	}
+	defer parked.Close()
+	connected, err := takePoint(ctx, r, load.Counts{})
+	if err != nil {
+		return nil, err
+	}
+	settle(ctx, r, b.settle)
+	after, err := takePoint(ctx, r, load.Counts{})
+	if err != nil {
+		return nil, err
+	}
+	n := float64(b.idleConns)
+	connect := between(before, connected, n)
+	connect.Scenario, connect.Unit, connect.Sent = "connect", "µs/connect", n/connect.Seconds
+	idle := between(connected, after, n)
+	idle.Scenario, idle.Unit = sc.name, sc.unit
+	idle.RSSBefore = before.broker.RSS
+	idle.Value = float64(after.broker.RSS-before.broker.RSS) / 1024 / n
+	return []sample{idle, connect}, nil
+}
+
+// settle waits until the broker's memory has kept its size, within 1 %, for d;
+// ten times d at most.
+func settle(ctx context.Context, r *running, d time.Duration) {
+	last, since, start := int64(0), time.Now(), time.Now()
+	for ctx.Err() == nil && time.Since(since) < d && time.Since(start) < 10*d {
+		u, err := proc.Read(r.cmd.Process.Pid)
+		if err != nil {
+			return
+		}
+		if math.Abs(float64(u.RSS-last)) > float64(last)/100 {
+			last, since = u.RSS, time.Now()
+		}
+		pause(ctx, 100*time.Millisecond)
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// profile takes profiles of CPU and allocations over the measurement; the function that it
+// returns waits for them and writes them to files.
+func (b *bench) profile(ctx context.Context, sc scenario, r *running, round int) func() error {
+	if b.profiles == "" || r.admin == "" {
+		return func() error { return nil }
+	}
+	var taken sync.WaitGroup
+	var failed [2]error
+	for i, page := range []string{"profile", "allocs"} {
+		taken.Go(func() {
+			data, err := r.get(ctx, fmt.Sprintf("/debug/pprof/%s?seconds=%d", page, max(1, int(b.duration.Seconds()))))
+			if err == nil {
+				name := fmt.Sprintf("%s-%s-%d.%s.pprof", sc.name, r.name, round, page)
+				err = os.WriteFile(filepath.Join(b.profiles, name), data, 0o644)
+			}
+			failed[i] = err
+		})
+	}
+	return func() error {
+		taken.Wait()
+		if failed[0] != nil {
+			return fmt.Errorf("profile: %w", failed[0])
+		}
+		return failed[1]
+	}
+}

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"fmt"
+
+	"parley/bench/load"
+)
+
+// scenario is one kind of traffic; every broker gets the same.
+type scenario struct {
+	name string
+	what string
+	unit string // of its figure, which ratios are of
+	aim  aim
+	plan func(settings) load.Plan // nil: idle connections
+	// perDelivery: a message counts once for every subscriber.
+	perDelivery bool
+}
+
+// aim is what the figure should reach; zero: nothing is set.
+type aim struct {
+	ratio float64 // to mochi, at most
+	value float64 // in the scenario's unit, at most
+}
+
+const (
+	pairs       = 20
+	fanout      = 500
+	payloadSize = 256
+	devices     = 200
+	listeners   = 20
+	deviceRate  = 4000
+)
+
+func scenarios() []scenario {
+	return []scenario{
+		{name: "idle", unit: "KiB/conn", aim: aim{value: 10},
+			what: "connected clients that say nothing: growth of resident memory per connection"},
+		{name: "fanin-qos0", unit: "µs/msg", plan: pairsPlan(0), aim: aim{ratio: 0.4},
+			what: "20 publishers, each to its own topic with its own subscriber, 256 bytes, QoS 0"},
+		{name: "fanin-qos1", unit: "µs/msg", plan: pairsPlan(1), aim: aim{ratio: 1},
+			what: "the same at QoS 1, publishes and subscriptions"},
+		{name: "fanout-qos0", unit: "µs/delivery", plan: fanoutPlan(0), aim: aim{ratio: 0.4}, perDelivery: true,
+			what: "one publisher, 500 subscribers of its topic, 256 bytes, QoS 0"},
+		{name: "fanout-qos1", unit: "µs/delivery", plan: fanoutPlan(1), perDelivery: true,
+			what: "the same at QoS 1"},
+		{name: "device-qos0", unit: "µs/msg", plan: devicePlan(0),
+			what: "200 devices send 4,000 messages/s in all, evenly spaced, one write each, 256 bytes, QoS 0; 20 subscribers hear 10 devices each by wildcard"},
+		{name: "device-qos1", unit: "µs/msg", plan: devicePlan(1),
+			what: "the same at QoS 1"},
+	}
+}
+
+func pairsPlan(qos byte) func(settings) load.Plan {
+	return func(s settings) load.Plan {
+		topic := func(i int) string { return fmt.Sprintf("bench/pair/%d", i) }
+		return load.Plan{
+			Publishers: pairs, Subscribers: pairs, Topic: topic, Filter: topic,
+			Hears: func(sub, pub int) bool { return sub == pub },
+			QoS:   qos, Size: payloadSize, Window: s.window, Burst: s.burst,
+		}
+	}
+}
+
+func fanoutPlan(qos byte) func(settings) load.Plan {
+	return func(s settings) load.Plan {
+		topic := func(int) string { return "bench/all" }
+		return load.Plan{
+			Publishers: 1, Subscribers: fanout, Topic: topic, Filter: topic,
+			Hears: func(int, int) bool { return true },
+			QoS:   qos, Size: payloadSize, Window: s.window, Burst: s.burst,
+		}
+	}
+}
+
+func devicePlan(qos byte) func(settings) load.Plan {
+	return func(s settings) load.Plan {
+		return load.Plan{
+			Publishers: devices, Subscribers: listeners,
+			Topic:  func(i int) string { return fmt.Sprintf("bench/site/%d/device/%d/state", i%listeners, i) },
+			Filter: func(i int) string { return fmt.Sprintf("bench/site/%d/device/+/state", i) },
+			Hears:  func(sub, pub int) bool { return pub%listeners == sub },
+			QoS:    qos, Size: payloadSize, Window: s.window, Burst: 1, Rate: deviceRate,
+		}
+	}
+}
