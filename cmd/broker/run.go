@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -125,6 +126,7 @@ func (b *broker) gatewayOptions(engines []subproto.Engine, largest int) gateway.
 		Engines: engines, Auth: b.who.authenticator, Namespaces: namespaceMap(b.c.Namespaces),
 		Aliases: g.Aliases, DefaultProtocol: g.DefaultProtocol, Paths: g.Paths, Origins: g.Origins, Compress: g.Compression,
 		Pages: pages, Ready: b.hub.Ready,
+		Settled: debug.FreeOSMemory, // what a storm of handshakes left would stay resident for minutes
 		Limits: gateway.Limits{
 			MaxMessage: largest, MaxHeader: int(g.HeaderBytes), HardLimit: int(g.QueueBytes),
 			MaxConns: g.Connections, MaxConnsPerAddr: g.PerAddress, RatePerAddr: g.Rate, BurstPerAddr: g.Burst,

@@ -47,6 +47,8 @@ line or the configuration is wrong.`,
 		context.AfterFunc(ctx, stop)      // the next signal has its usual effect
 		hangup := make(chan os.Signal, 1) // from here on SIGHUP no longer ends the process
 		signal.Notify(hangup, syscall.SIGHUP)
+		// A file size limit is a full disk, not the end of the process.
+		signal.Ignore(syscall.SIGXFSZ)
 		defer signal.Stop(hangup)
 		return Run(ctx, c.Config, log, func(r Running) { go reloadOnHangup(ctx, hangup, r, log) })
 	}
