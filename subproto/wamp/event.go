@@ -16,7 +16,7 @@ const (
 	keyContentType   = "_parley_content_type"   // EVENT only: MQTT 5
 	keyResponseTopic = "_parley_response_topic" // MQTT 5, as a URI
 	keyCorrelation   = "_parley_correlation"    // MQTT 5, binary
-	keyKey           = "_parley_key"            // PUBLISH only: idempotency key
+	keyKey           = "_parley_key"            // PUBLISH only, idempotency key: refused until the store resolves them
 )
 
 // pump sends deliveries as EVENTs while the connection has room.

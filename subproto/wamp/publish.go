@@ -12,12 +12,13 @@ type publishOptions struct {
 	acknowledge, disclose, retain bool
 	excludeMe                     bool
 	restrict                      *msg.Restriction
-	passthru                      bool // a ppt_* option: the arguments are not what they seem
+	// unsupported: an option that must not be ignored. ppt_* because the arguments
+	// are not what they seem, an idempotency key because it promises something.
+	unsupported bool
 
 	user          []msg.Property
 	responseTopic string
 	correlation   []byte
-	key           string
 }
 
 // onPublish: [PUBLISH, Request|id, Options|dict, Topic|uri, Arguments|list,
@@ -49,8 +50,7 @@ func (h *handler) onPublish(m request) error {
 	return nil
 }
 
-// published acknowledges m, which is at offset at: not its own if its idempotency
-// key was known, and 0 if it was not stored.
+// published acknowledges m, which is at offset at, 0 if it was not stored.
 func (h *handler) published(request uint64, m *msg.Message, at msg.Offset, err error) {
 	switch {
 	case err != nil:
@@ -89,10 +89,12 @@ func (o *publishOptions) read(w wire, key string, v []byte) (err error) {
 			o.correlation = []byte(s)
 		}
 	case keyKey:
-		err = word(w, v, &o.key)
+		var s string
+		o.unsupported = true
+		err = word(w, v, &s)
 	default:
 		if strings.HasPrefix(key, "ppt_") {
-			o.passthru = true
+			o.unsupported = true
 			var s string
 			err = word(w, v, &s)
 		}
@@ -151,7 +153,7 @@ func (o *publishOptions) message(uri string, p msg.Payload) (*msg.Message, error
 	if err == nil {
 		err = msg.Publishable(topic)
 	}
-	if err == nil && o.passthru {
+	if err == nil && o.unsupported {
 		err = msg.ErrNotSupported
 	}
 	if err != nil {
@@ -167,7 +169,6 @@ func (o *publishOptions) message(uri string, p msg.Payload) (*msg.Message, error
 		User:          o.user,
 		NoEcho:        o.excludeMe,
 		Restrict:      o.restrict,
-		Key:           o.key,
 	}
 	m.Origin.Disclose = o.disclose
 	if o.acknowledge {

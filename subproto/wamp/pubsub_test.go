@@ -102,6 +102,7 @@ func TestRefusedPublishes(t *testing.T) {
 		{"", "$SYS.x", "wamp.error.invalid_uri"}, {"", "wamp", "wamp.error.invalid_uri"},
 		{"", "secret.x", "wamp.error.not_authorized"},
 		{`,"ppt_scheme":"mqtt"`, "a.b", "wamp.error.feature_not_supported"},
+		{`,"_parley_key":"k"`, "a.b", "wamp.error.feature_not_supported"},
 	} {
 		c.send(`[16,7,{"acknowledge":true` + r.options + `},"` + r.uri + `",["x"]]`)
 		if got := c.next(); !strings.HasPrefix(got, `[8,16,7,{},"`+r.want+`"`) {
@@ -281,20 +282,4 @@ func TestSlowSubscriberPulls(t *testing.T) {
 	for i := range 200 {
 		s.expect(`[36,*,*,{"_parley_offset":*,"_parley_via":"wamp"},[` + string(rune('0'+i%10)) + `]]`)
 	}
-}
-
-// A publish repeated under its idempotency key is acknowledged as the first one
-// and delivered once.
-func TestIdempotencyKey(t *testing.T) {
-	b := start(t, nil)
-	p, s := b.session("wamp.2.json"), b.session("wamp.2.json")
-	s.send(`[32,1,{},"a.b"]`)
-	s.expect(`[33,1,*]`)
-	p.send(`[16,1,{"acknowledge":true,"_parley_key":"k1"},"a.b",["once"]]`)
-	pub := p.expect(`[17,1,*]`)[0]
-	p.send(`[16,2,{"acknowledge":true,"_parley_key":"k1"},"a.b",["once"]]`)
-	p.expect(`[17,2,` + pub + `]`)
-	p.send(`[16,3,{},"a.b",["next"]]`)
-	s.expect(`[36,*,` + pub + `,{"_parley_offset":*,"_parley_via":"wamp"},["once"]]`)
-	s.expect(`[36,*,*,{"_parley_via":"wamp"},["next"]]`)
 }
