@@ -140,6 +140,7 @@ func (s *Session) resume(c *hold, head msg.Offset, result *msg.AttachResult) *ho
 	s.hold, c.s, s.expiry = c, s, c.params.Expiry
 	s.gen++
 	s.in.comeBack(head)
+	s.askGroups()
 	result.Received = s.in.received()
 	return taken
 }
@@ -210,6 +211,12 @@ func (s *Session) end(notice msg.NoticeKind) *hold {
 	}
 	regs := s.regs
 	s.regs = nil
+	for _, r := range regs {
+		r.gone.Store(true)
+		if r.group != nil {
+			s.leaveGroup(r)
+		}
+	}
 	s.dropInbound()
 	s.mu.Unlock()
 	for _, r := range regs {

@@ -1,23 +1,34 @@
 package hub
 
 import (
+	"cmp"
 	"hash/maphash"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"parley/msg"
+	"parley/persist"
 )
 
-// group is a shared subscription: each message goes to one member. It belongs
-// to the shard its name hashes to, so that one goroutine dispatches it. It keeps
-// nothing for members that lag or have gone: no engine grants shared
-// subscriptions yet.
+// group is a shared subscription: each message goes to one member ([MQTT 5,
+// 4.8.2]). It belongs to the shard its name hashes to, so that one goroutine
+// dispatches it. What no member can take now stays in the log: the group lags,
+// like a session, and a reader dispatches when a member has room again.
+//
+// Lock order: Session.mu, then group.mu; never the other way round.
 type group struct {
-	reg *registration // in that shard's index
+	hub   *Hub
+	ns    *namespace
+	reg   *registration // in the shard's index
+	waits atomic.Bool   // mirrors mu's fields: something waits for a member
 
 	mu      sync.Mutex
-	members []*registration
+	members []*registration // replaced, never changed
 	next    int
+	lag     lag          // matched while no member had room
+	back    []msg.Offset // returned by members, in order
+	reading bool
 }
 
 type groupKey struct {
@@ -32,6 +43,10 @@ type groups struct {
 	seed maphash.Seed
 }
 
+// groupQueue is how many messages a member holds at most before others, or the
+// log, hold them.
+const groupQueue = 256
+
 func newGroups() *groups {
 	return &groups{byID: map[groupKey]*group{}, seed: maphash.MakeSeed()}
 }
@@ -41,61 +56,306 @@ func (h *Hub) groupShard(f msg.Filter) *shard {
 }
 
 // joinGroup adds a member, making the group if it is the first.
-func (h *Hub) joinGroup(ns *namespace, r *registration) {
+func (h *Hub) joinGroup(ns *namespace, r *registration) *group {
 	h.groups.mu.Lock()
 	defer h.groups.mu.Unlock()
 	key := groupKey{ns, r.filter}
 	g := h.groups.byID[key]
 	if g == nil {
-		g = &group{reg: &registration{filter: r.filter}}
+		g = &group{hub: h, ns: ns, reg: &registration{filter: r.filter, from: r.from, start: r.start}}
 		g.reg.group = g
 		h.groups.byID[key] = g
 		h.groupShard(r.filter).index(ns).add(g.reg)
 	}
+	r.group = g
 	g.mu.Lock()
-	g.members = append(slices.Clip(g.members), r) // push reads older slices
+	g.members = append(slices.Clip(g.members), r)
 	g.mu.Unlock()
+	g.ask()
+	return g
 }
 
-// leaveGroup removes a member; the last one takes the group with it.
-func (h *Hub) leaveGroup(ns *namespace, r *registration) {
+// dropMember removes a member; the last one takes the group with it.
+func (h *Hub) dropMember(r *registration) {
 	h.groups.mu.Lock()
 	defer h.groups.mu.Unlock()
-	key := groupKey{ns, r.filter}
-	g := h.groups.byID[key]
-	if g == nil {
-		return
-	}
+	g := r.group
 	g.mu.Lock()
-	for i, m := range g.members {
-		if m == r {
-			g.members = slices.Concat(g.members[:i], g.members[i+1:])
-			break
-		}
+	if i := slices.Index(g.members, r); i >= 0 {
+		g.members = slices.Concat(g.members[:i], g.members[i+1:])
 	}
 	empty := len(g.members) == 0
 	g.mu.Unlock()
-	if empty {
+	key := groupKey{g.ns, r.filter}
+	if empty && h.groups.byID[key] == g {
 		delete(h.groups.byID, key)
-		h.groupShard(r.filter).index(ns).remove(g.reg)
+		h.groupShard(r.filter).index(g.ns).remove(g.reg)
 	}
 }
 
-// push gives the message to the next member in turn that may have it.
+// push gives a fanned-out message to the next member in turn that has room. A
+// stored one that nobody can take waits in the log, in order.
 func (g *group) push(e *entry, m *msg.Message) {
+	if e.before(g.reg) {
+		return
+	}
+	stored := e.offset != 0 && m.QoS > 0
 	g.mu.Lock()
-	members := g.members
-	start := g.next
+	if stored && (g.lag.on || len(g.back) > 0 || g.reading) {
+		g.extend(e.offset)
+		g.mu.Unlock()
+		g.ask()
+		return
+	}
+	g.mu.Unlock()
+	if g.offer(item{e: e}, m) != noRoom {
+		return
+	}
+	if !stored {
+		g.hub.drops.queueFull.Inc()
+		return
+	}
+	g.mu.Lock()
+	g.extend(e.offset)
+	g.mu.Unlock()
+	g.ask()
+}
+
+// extend notes one more message that waits. g.mu is held.
+func (g *group) extend(o msg.Offset) {
+	if !g.lag.on {
+		g.lag = lag{on: true, from: o}
+	}
+	g.lag.to = o
+	g.waits.Store(true)
+}
+
+// outcome of offering a message.
+type outcome uint8
+
+const (
+	given outcome = iota
+	noRoom
+	unwanted // by rule, or nobody is left
+)
+
+// offer gives a message to a member that has room.
+func (g *group) offer(it item, m *msg.Message) outcome {
+	g.mu.Lock()
+	members, start := g.members, g.next
 	g.next++
 	g.mu.Unlock()
+	result := unwanted
 	for i := range members {
 		r := members[(start+i)%len(members)]
-		taken, wake := r.s.push(e, m, []*registration{r})
-		if wake {
-			r.s.wake()
-		}
-		if taken {
-			return
+		it.regs = []*registration{r}
+		switch o, wake := r.s.offer(it, m); o {
+		case given:
+			if wake {
+				r.s.wake()
+			}
+			return given
+		case noRoom:
+			result = noRoom
 		}
 	}
+	return result
+}
+
+// offer takes a message of a shared group if the session is there and has room.
+func (s *Session) offer(it item, m *msg.Message) (o outcome, wake bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := it.regs[0]
+	sub := r.sub.Load()
+	switch {
+	case r.gone.Load() || sub.NoLocal && m.Origin.Session == s.id || !s.mayReceive(m):
+		return unwanted, false
+	case s.hold == nil || !s.roomForShared(min(m.QoS, sub.QoS)):
+		return noRoom, false
+	}
+	s.in.queue.push(it)
+	return given, s.in.queue.n == 1
+}
+
+// roomForShared tells whether a connected session should be given a message of
+// a shared group: at QoS 1 and 2 only what its window lets it send soon, so that
+// nothing is stuck behind one slow member.
+func (s *Session) roomForShared(q msg.QoS) bool {
+	in := &s.in
+	if q == 0 {
+		return !in.lag.on && in.queue.n < s.hub.lim.QueueMessages
+	}
+	return !in.lag.on && in.queue.n < groupQueue && len(in.unacked)+in.queue.n < s.hold.params.Window
+}
+
+// ask has a reader dispatch what waits, if there is something.
+func (g *group) ask() {
+	if !g.waits.Load() {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.reading && (g.lag.on || len(g.back) > 0) {
+		g.reading = true
+		g.hub.reader.submit(g)
+	}
+}
+
+// askGroups is called when the session may have got room. s.mu is held.
+func (s *Session) askGroups() {
+	for _, g := range s.shared {
+		g.ask()
+	}
+}
+
+// readMore dispatches what waits until nothing is left or no member has room;
+// then the next member that gets room asks again.
+func (g *group) readMore() {
+	more := true
+	for more {
+		g.mu.Lock()
+		back, l := slices.Clone(g.back[:min(len(g.back), sideChunk)]), g.lag
+		g.mu.Unlock()
+		switch {
+		case len(back) > 0:
+			more = g.dispatchBack(back)
+		case l.on:
+			more = g.dispatchLog(l)
+		default:
+			more = false
+		}
+	}
+	g.mu.Lock()
+	g.reading = false
+	left := g.lag.on || len(g.back) > 0
+	g.waits.Store(left)
+	g.mu.Unlock()
+	if left && g.anyRoom() { // a member got room while reading was still set
+		g.ask()
+	}
+}
+
+// dispatchBack gives out what members returned.
+func (g *group) dispatchBack(back []msg.Offset) bool {
+	done := 0
+	for _, o := range back {
+		m := g.ns.readOne(o)
+		if m != nil && !m.Expired(now()) && g.offer(item{m: m}, m) == noRoom {
+			break
+		}
+		done++
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, o := range back[:done] {
+		if i := slices.Index(g.back, o); i >= 0 { // more may have been returned meanwhile
+			g.back = slices.Delete(g.back, i, i+1)
+		}
+	}
+	return done == len(back)
+}
+
+// dispatchLog gives out one chunk of the log.
+func (g *group) dispatchLog(l lag) bool {
+	ms, next, err := g.hub.store.Read(g.ns.name, l.from, l.to, persist.Limits{Messages: 64})
+	if err != nil {
+		g.hub.log.Error("the log cannot be read for a shared group", "namespace", g.ns.name, "offset", l.from, "error", err)
+		return false
+	}
+	from := next
+	for _, m := range ms {
+		if m.QoS > 0 && g.reg.filter.Matches(m.Topic) && !m.Expired(now()) && g.offer(item{m: m}, m) == noRoom {
+			from = m.Offset
+			break
+		}
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case from <= l.to:
+		g.lag.from = from
+	case g.lag.to > l.to:
+		g.lag.from = l.to + 1
+	default:
+		g.lag = lag{}
+	}
+	return from == next
+}
+
+// anyRoom tells whether some member is there and could take more.
+func (g *group) anyRoom() bool {
+	g.mu.Lock()
+	members := g.members
+	g.mu.Unlock()
+	for _, r := range members {
+		s := r.s
+		s.mu.Lock()
+		room := s.hold != nil && s.roomForShared(1)
+		s.mu.Unlock()
+		if room {
+			return true
+		}
+	}
+	return false
+}
+
+// othersThan tells whether the group has a member besides s.
+func (g *group) othersThan(s *Session) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, r := range g.members {
+		if r.s != s {
+			return true
+		}
+	}
+	return false
+}
+
+// leaveGroup returns everything of one group that the session holds. s.mu is held.
+func (s *Session) leaveGroup(r *registration) {
+	s.returnShared(r.group, true)
+	if i := slices.Index(s.shared, r.group); i >= 0 {
+		s.shared = slices.Delete(s.shared, i, i+1)
+	}
+}
+
+// returnShared gives back to a group what the session was not sent yet and, if
+// flights is set, what it was sent at QoS 1 and has not acknowledged. A delivery
+// at QoS 2 stays with its session [MQTT-4.8.2-4], [MQTT-4.8.2-5]. s.mu is held.
+func (s *Session) returnShared(g *group, flights bool) {
+	in := &s.in
+	var back []msg.Offset
+	kept := queue{}
+	for ; in.queue.n > 0; in.queue.pop() {
+		it := *in.queue.front()
+		if it.regs[0].group != g {
+			kept.push(it)
+			continue
+		}
+		if o := it.offset(); o != 0 {
+			back = append(back, o)
+		}
+	}
+	in.queue = kept
+	for ref, f := range in.unacked {
+		if flights && f.regs[0].group == g && f.qos == 1 {
+			delete(in.unacked, ref)
+			back = append(back, f.offset)
+		}
+	}
+	in.redo = slices.DeleteFunc(in.redo, func(f flight) bool { _, ok := in.unacked[f.ref]; return !ok })
+	in.fetched = slices.DeleteFunc(in.fetched, func(it item) bool {
+		_, ok := in.unacked[it.ref]
+		return it.ref != 0 && !ok
+	})
+	if len(back) == 0 {
+		return
+	}
+	g.mu.Lock()
+	g.back = append(g.back, back...)
+	slices.SortFunc(g.back, func(a, b msg.Offset) int { return cmp.Compare(a, b) })
+	g.waits.Store(true)
+	g.mu.Unlock()
+	g.ask()
 }

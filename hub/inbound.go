@@ -43,6 +43,14 @@ func (it *item) message() *msg.Message {
 	return it.e.m.Load()
 }
 
+// offset is the message's position; 0 for a transient one.
+func (it *item) offset() msg.Offset {
+	if it.m != nil {
+		return it.m.Offset
+	}
+	return it.e.offset
+}
+
 // sideItem is a retained value still to be read.
 type sideItem struct {
 	offset msg.Offset
@@ -193,6 +201,7 @@ func (c *hold) Ack(ref uint64) {
 	defer s.mu.Unlock()
 	if c.state == holdLive {
 		delete(s.in.unacked, ref)
+		s.askGroups()
 	}
 }
 
@@ -213,6 +222,7 @@ func (c *hold) Next(d *msg.Delivery) bool {
 	for c.state == holdLive {
 		it, src := s.peek()
 		if it == nil {
+			s.askGroups()
 			return false
 		}
 		m := it.message()
@@ -335,16 +345,19 @@ func (s *Session) fit(it *item, m *msg.Message) (msg.QoS, bool) {
 // fallBack turns the queue, whose front the tail has evicted, into a lag: what
 // is stored is read from the log, what is transient is lost and counted.
 func (s *Session) fallBack() {
+	for _, g := range s.shared {
+		s.returnShared(g, false) // the log is read for own filters only
+	}
 	q := &s.in.queue
 	var from, to msg.Offset
 	for ; q.n > 0; q.pop() {
-		switch e := q.front().e; {
-		case e.offset == 0:
+		switch o := q.front().offset(); {
+		case o == 0:
 			s.hub.drops.evicted.Inc()
 		case from == 0:
-			from, to = e.offset, e.offset
+			from, to = o, o
 		default:
-			to = e.offset
+			to = o
 		}
 	}
 	switch {

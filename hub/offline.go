@@ -33,6 +33,9 @@ const maxSpans = 32
 // goOffline turns what waits in memory into positions. s.mu is held.
 func (s *Session) goOffline(head msg.Offset) {
 	in := &s.in
+	for _, g := range s.shared {
+		s.returnShared(g, g.othersThan(s))
+	}
 	var side []sideItem
 	for _, it := range in.fetched {
 		if it.ref == 0 {
@@ -52,7 +55,7 @@ func (s *Session) goOffline(head msg.Offset) {
 		note(it.m.Offset)
 	}
 	for ; in.queue.n > 0; in.queue.pop() {
-		note(in.queue.front().e.offset)
+		note(in.queue.front().offset())
 	}
 	in.backlog, in.queue = nil, queue{}
 	switch {

@@ -15,14 +15,18 @@ const readerWorkers = 2
 // sideChunk is how many retained values are read before the session is woken.
 const sideChunk = 128
 
-// readers fetch from the store what sessions ask for, because a session's
-// handler must not wait for the disk. A session is in the queue at most once.
+// job is what reads the log: a session or a shared group.
+type job interface{ readMore() }
+
+// readers fetch from the store what sessions and groups ask for, because a
+// session's handler must not wait for the disk. A job is in the queue at most
+// once.
 type readers struct {
 	hub *Hub
 
 	mu    sync.Mutex
 	cond  *sync.Cond
-	queue []*Session
+	queue []job
 	stop  bool
 }
 
@@ -45,9 +49,9 @@ func (r *readers) run(ctx context.Context) {
 	wg.Wait()
 }
 
-func (r *readers) submit(s *Session) {
+func (r *readers) submit(j job) {
 	r.mu.Lock()
-	r.queue = append(r.queue, s)
+	r.queue = append(r.queue, j)
 	r.cond.Signal()
 	r.mu.Unlock()
 }
@@ -62,11 +66,11 @@ func (r *readers) work() {
 			r.mu.Unlock()
 			return
 		}
-		s := r.queue[0]
+		j := r.queue[0]
 		r.queue[0] = nil
 		r.queue = r.queue[1:]
 		r.mu.Unlock()
-		s.readMore()
+		j.readMore()
 	}
 }
 
@@ -164,7 +168,7 @@ func (s *Session) nextTask() (task, bool) {
 func (s *Session) readRedo(redo []flight) []item {
 	items := make([]item, 0, len(redo))
 	for _, f := range redo {
-		if m := s.readOne(f.offset); m != nil {
+		if m := s.ns.readOne(f.offset); m != nil {
 			items = append(items, item{m: m, regs: f.regs, retained: f.retained, ref: f.ref})
 			continue
 		}
@@ -176,10 +180,10 @@ func (s *Session) readRedo(redo []flight) []item {
 }
 
 // readOne reads one message; nil if it is not there.
-func (s *Session) readOne(at msg.Offset) *msg.Message {
-	ms, _, err := s.hub.store.Read(s.ns.name, at, at, persist.Limits{Messages: 1})
+func (ns *namespace) readOne(at msg.Offset) *msg.Message {
+	ms, _, err := ns.hub.store.Read(ns.name, at, at, persist.Limits{Messages: 1})
 	if err != nil {
-		s.hub.log.Error("a message cannot be read for a subscriber", "namespace", s.ns.name, "offset", at, "error", err)
+		ns.hub.log.Error("a message cannot be read for a subscriber", "namespace", ns.name, "offset", at, "error", err)
 		return nil
 	}
 	if len(ms) == 0 {
@@ -192,7 +196,7 @@ func (s *Session) readOne(at msg.Offset) *msg.Message {
 func (s *Session) readSide(side []sideItem) []item {
 	items := make([]item, 0, len(side))
 	for _, it := range side {
-		m := s.readOne(it.offset)
+		m := s.ns.readOne(it.offset)
 		if m == nil {
 			continue
 		}

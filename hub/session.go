@@ -41,6 +41,7 @@ type Session struct {
 	regs   map[msg.Filter]*registration
 	in     inbound           // what waits to be delivered
 	exact  map[uint16]*exact // publishes at QoS 2 that are not released
+	shared []*group          // groups the session is a member of
 }
 
 // hold is one connection's hold on a session (subproto.Session). Another
@@ -81,7 +82,7 @@ type registration struct {
 	from   uint64                           // transient entries with a seq up to this are not for it
 	start  msg.Offset                       // stored messages up to this are not for it
 	gone   atomic.Bool
-	group  *group // set on the group's own registration; s is nil then
+	group  *group // the shared group: of a member's registration, or of the group's own, whose s is nil
 	pos    int    // in its bucket; guarded by the index
 }
 

@@ -186,33 +186,6 @@ func TestOverlappingFiltersAreMerged(t *testing.T) {
 	}
 }
 
-func TestSharedGroupGivesEachMessageToOneMember(t *testing.T) {
-	h := open(t, newMem(t), func(o *Options) { o.Shards = 2 })
-	pub := connect(t, h, msg.SessionParams{})
-	var members []*client
-	for range 3 {
-		c := connect(t, h, msg.SessionParams{})
-		c.subscribe("$share/g/s/#")
-		members = append(members, c)
-	}
-	for i := range 30 {
-		pub.store("s/x", fmt.Sprint(i))
-	}
-	seen := map[string]int{}
-	for _, c := range members {
-		for range 10 {
-			seen[string(c.next().Message.Payload.Data)]++
-		}
-	}
-	if len(seen) != 30 {
-		t.Fatalf("%d different messages", len(seen))
-	}
-	members[0].Close(msg.CloseGoodbye)
-	members[1].Close(msg.CloseGoodbye)
-	pub.store("s/x", "last")
-	members[2].expect("last")
-}
-
 func TestSubscriptionQuota(t *testing.T) {
 	h := open(t, newMem(t), func(o *Options) { o.Limits.Subscriptions = 2 })
 	c := connect(t, h, msg.SessionParams{})

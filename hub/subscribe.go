@@ -94,7 +94,7 @@ func (c *hold) register(sub *msg.Subscription, start msg.Offset) (*registration,
 	}
 	s.regs[sub.Filter] = r
 	if sub.Filter.Group != "" {
-		s.hub.joinGroup(s.ns, r)
+		s.shared = append(s.shared, s.hub.joinGroup(s.ns, r))
 	} else {
 		s.shard.index(s.ns).add(r)
 	}
@@ -120,6 +120,9 @@ func (c *hold) Unsubscribe(filters []msg.Filter, done func([]error)) {
 		if r != nil {
 			delete(s.regs, f)
 			r.gone.Store(true)
+			if r.group != nil {
+				s.leaveGroup(r)
+			}
 		} else if err == nil {
 			err = msg.ErrNoSubscription
 		}
@@ -136,7 +139,7 @@ func (c *hold) Unsubscribe(filters []msg.Filter, done func([]error)) {
 func (s *Session) unindex(r *registration) {
 	r.gone.Store(true)
 	if r.filter.Group != "" {
-		s.hub.leaveGroup(s.ns, r)
+		s.hub.dropMember(r)
 	} else {
 		s.shard.index(s.ns).remove(r)
 	}
