@@ -11,7 +11,7 @@ RUNFLAGS ?=
 VERSION  ?= $(shell git describe --always --dirty 2>/dev/null || echo dev)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test deps check lint unit fuzz e2e bench fmt clean bin/broker
+.PHONY: help run build test deps check unit fuzz e2e bench fmt clean bin/broker
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 16
@@ -31,7 +31,7 @@ test: deps check unit fuzz e2e ## install what the tests need, then run all of t
 deps: ## install what the tests need: npm packages, a browser, mosquitto's clients
 	@.ci/deps
 
-check lint: ## formatting, go vet, staticcheck
+check: ## formatting, go vet, staticcheck
 	@echo "==> gofmt"
 	@unformatted=$$(gofmt -l $$(find . -name '*.go' -not -path '*/node_modules/*')); \
 	  if [ -n "$$unformatted" ]; then echo "not formatted (make fmt does it):"; echo "$$unformatted"; exit 1; fi

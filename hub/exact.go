@@ -3,15 +3,12 @@ package hub
 import "parley/msg"
 
 // exact is one publish at QoS 2 between its PUBLISH and its PUBREL. Guarded by
-// Session.mu.
+// Session.mu. There are at most 65,535 per session: no more packet ids exist.
 type exact struct {
 	ended  bool // committed or refused
 	offset msg.Offset
 	err    error
 }
-
-// maxExact bounds them per session: there are no more packet ids.
-const maxExact = 65535
 
 // PublishOnce: see subproto.Session.
 func (c *hold) PublishOnce(packetID uint16, m *msg.Message, done func(msg.Offset, error)) {

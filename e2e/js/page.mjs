@@ -3,43 +3,11 @@
 // screenshots, the browser.
 
 import assert from "node:assert/strict";
-import { chromium } from "playwright-core";
+import { launch } from "./browser.mjs";
 
 const [address, shots, executablePath] = process.argv.slice(2);
 
-async function step(name, action) {
-  try {
-    await action();
-    console.log(JSON.stringify({ step: name, error: "" }));
-  } catch (err) {
-    console.log(JSON.stringify({ step: name, error: err.stack ?? String(err) }));
-  }
-}
-
-const browser = await chromium.launch({
-  executablePath,
-  args: [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-  ],
-});
-
-const complaints = [];
-const foreign = [];
-
-async function open(options) {
-  const context = await browser.newContext(options);
-  const page = await context.newPage();
-  page.setDefaultTimeout(15000);
-  page.on("console", (m) => {
-    const chatty = m.type() === "warning" && m.location().url.includes("/vendor/autobahn-"); // it warns of every close
-    if (["error", "warning"].includes(m.type()) && !chatty) complaints.push(m.text());
-  });
-  page.on("pageerror", (err) => complaints.push(String(err)));
-  page.on("request", (r) => { if (!r.url().startsWith(address)) foreign.push(r.url()); });
-  await page.goto(address);
-  return page;
-}
+const { browser, open, step, complaints, foreign } = await launch(executablePath, address);
 
 const page = await open({ colorScheme: "light", viewport: { width: 1440, height: 1000 } });
 const panels = ["mqtt", "wamp", "json"];

@@ -38,6 +38,7 @@ func TestConnackNamesTheLimits(t *testing.T) {
 	case !strings.HasPrefix(pr.AssignedClientID, "parley-") || len(pr.AssignedClientID) < 20:
 		t.Errorf("Assigned Client Identifier %q", pr.AssignedClientID)
 	}
+	p.quiet() // the turn that sent CONNACK is over
 	if ready, _, reading := p.c.State(); !ready || !reading {
 		t.Errorf("ready %v, reading %v", ready, reading)
 	}

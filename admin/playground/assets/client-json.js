@@ -5,7 +5,13 @@
 
 /* global Centrifuge */
 
-export function openBare({ url, secret }, events) {
+/** What connect carries: a token, or a user with a password, or nothing. */
+function proof({ user, secret }) {
+  if (user) return { data: { user, password: secret } };
+  return secret ? { token: secret } : {};
+}
+
+export function openBare({ url, user, secret }, events) {
   const socket = new WebSocket(url, "json");
   const waiting = new Map(); // id -> [resolve, reject]
   let lastId = 0;
@@ -39,7 +45,7 @@ export function openBare({ url, secret }, events) {
   let why = "";
   socket.onopen = async () => {
     try {
-      const reply = await send({ connect: secret ? { token: secret } : {} });
+      const reply = await send({ connect: proof({ user, secret }) });
       answerPings = Boolean(reply.connect.pong);
       events.open();
     } catch (err) {
@@ -65,8 +71,8 @@ export function openBare({ url, secret }, events) {
   };
 }
 
-export function openSDK({ url, secret }, events) {
-  const client = new Centrifuge(url, { token: secret || "", name: "playground" });
+export function openSDK({ url, user, secret }, events) {
+  const client = new Centrifuge(url, { name: "playground", ...proof({ user, secret }) });
   client.on("connected", () => events.open());
   client.on("connecting", ({ code, reason }) => { if (code > 0) events.closed(`${reason}, trying again`); });
   client.on("disconnected", ({ code, reason }) => events.closed(code === 0 ? "" : `${code} ${reason}`));

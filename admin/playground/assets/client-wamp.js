@@ -31,7 +31,9 @@ export function openWAMP({ url, user, secret, realm }, events) {
     session = opened;
     events.open();
   };
+  let ended = false;
   connection.onclose = (reason, details) => {
+    ended = true;
     session = null;
     events.closed([details.reason, details.message].filter(Boolean).join(": ") || (reason === "unreachable" ? "unreachable" : ""));
     return true; // no reconnecting
@@ -66,7 +68,7 @@ export function openWAMP({ url, user, secret, realm }, events) {
       const registration = await wamp(live().register(uri, procedure));
       return () => wamp(live().unregister(registration));
     },
-    close: () => connection.close(),
+    close: () => ended || connection.close(), // closing twice is an error to autobahn-js
   };
 }
 
