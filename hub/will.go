@@ -23,6 +23,7 @@ type will struct {
 	key   string
 	msg   *msg.Message
 	delay time.Duration
+	lives time.Duration // message expiry, from when it is published; 0 = for ever
 	user  *auth.Identity
 
 	// guarded by ns.mu
@@ -40,7 +41,7 @@ type willTimers struct {
 func newWill(c *hold) *will {
 	w, s := c.params.Will, c.s
 	w.Message.Origin = msg.Origin{Session: s.id, User: s.user.User, Role: s.role}
-	return &will{ns: s.ns, key: willKey(s), msg: w.Message, delay: w.Delay, user: s.user, owner: c}
+	return &will{ns: s.ns, key: willKey(s), msg: w.Message, delay: w.Delay, lives: w.Lifetime, user: s.user, owner: c}
 }
 
 // willKey names a session across connections, or one that ends with its own.
@@ -178,6 +179,9 @@ func (ns *namespace) fireWill(w *will) {
 	if !due {
 		return
 	}
+	if w.lives > 0 {
+		w.msg.Expires = now() + w.lives.Milliseconds()
+	}
 	stored, err := ns.hub.storing(w.msg)
 	if err == nil {
 		err = ns.hub.checkPublish(ns, w.user, w.msg)
@@ -242,17 +246,21 @@ func (t *willTimers) running() bool {
 	return !t.stopped
 }
 
-// encodeWill: 8 bytes delay in milliseconds, then the message's record.
+// willHead is what precedes the message's record in a will's: delay and
+// lifetime in milliseconds, 8 bytes each.
+const willHead = 16
+
 func encodeWill(w *will) ([]byte, error) {
 	b := binary.BigEndian.AppendUint64(nil, uint64(w.delay.Milliseconds()))
+	b = binary.BigEndian.AppendUint64(b, uint64(w.lives.Milliseconds()))
 	return persist.AppendRecord(b, w.msg, 0, 0)
 }
 
 func (ns *namespace) decodeWill(key string, b []byte) (*will, error) {
-	if len(b) < 8 {
+	if len(b) < willHead {
 		return nil, errors.New("will record too short")
 	}
-	m, err := persist.DecodeRecord(b[8:], 0)
+	m, err := persist.DecodeRecord(b[willHead:], 0)
 	if err != nil {
 		return nil, err
 	}
@@ -262,7 +270,9 @@ func (ns *namespace) decodeWill(key string, b []byte) (*will, error) {
 	}
 	m.Origin.Session = 0
 	return &will{
-		ns: ns, key: key, msg: m, delay: time.Duration(binary.BigEndian.Uint64(b)) * time.Millisecond, user: user,
+		ns: ns, key: key, msg: m, user: user,
+		delay: time.Duration(binary.BigEndian.Uint64(b)) * time.Millisecond,
+		lives: time.Duration(binary.BigEndian.Uint64(b[8:])) * time.Millisecond,
 	}, nil
 }
 

@@ -74,6 +74,15 @@ func TestWillDelay(t *testing.T) {
 			t.Errorf("the will came although the client was back: %+v", d.Message)
 		}
 		back.Close(msg.CloseGoodbye)
+
+		p.Will = willOn("w/x", 0) // its lifetime counts from its publication
+		p.Will.Lifetime = time.Minute
+		late := connect(t, h, p)
+		time.Sleep(time.Hour)
+		late.Close(msg.CloseLost)
+		if got := watch.next(); got.Message.Expires != time.Now().Add(time.Minute).UnixMilli() {
+			t.Errorf("expires at %d", got.Message.Expires)
+		}
 		cancel()
 		synctest.Wait()
 	})
