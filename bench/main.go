@@ -124,6 +124,9 @@ func (b *bench) run(ctx context.Context, o options, chosen []scenario, brokers [
 		return r, err
 	}
 	for _, sc := range chosen {
+		if ctx.Err() != nil {
+			break
+		}
 		r.Rows = append(r.Rows, b.scenario(ctx, sc, brokers)...)
 	}
 	return r, ctx.Err()
