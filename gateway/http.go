@@ -97,11 +97,12 @@ func (g *Gateway) upgrade(w http.ResponseWriter, r *http.Request, s *sock) {
 		refuse(refusedPath, http.StatusNotFound, "no WebSocket here")
 		return
 	}
-	if g.stopping() {
+	if g.stopping() || !g.beginUpgrade() {
 		w.Header().Set("Connection", "close")
 		refuse(refusedDraining, http.StatusServiceUnavailable, "server shutting down")
 		return
 	}
+	defer g.wg.Done()
 	pick := g.table.negotiate(r.Header.Values("Sec-WebSocket-Protocol"))
 	if pick.proto == nil {
 		what := "none of the offered subprotocols is supported"
