@@ -117,7 +117,7 @@ func (b *bench) run(ctx context.Context, o options, chosen []scenario, brokers [
 	}
 	defer os.RemoveAll(b.dir)
 	b.log.Printf("building; data in %s", b.dir)
-	if b.bin, err = prepare(ctx, b.dir, o.prebuilt); err != nil {
+	if b.bin, err = prepare(ctx, b.dir, o.prebuilt, brokers); err != nil {
 		return r, err
 	}
 	if r.Machine, err = proc.Describe(b.dir); err != nil {
