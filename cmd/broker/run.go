@@ -233,6 +233,7 @@ func (b *broker) run(ctx context.Context, ready func(Running)) error {
 	inner.start("hub", func() error { return b.hub.Run(hubCtx) })
 	engines := &parts{failed: make(chan struct{})}
 	engines.start("wamp", func() error { return b.wamp.Run(wampCtx) })
+	engines.start("status", func() error { return b.publishStatus(wampCtx) })
 	engines.start("auth", func() error { return b.who.run(wampCtx) })
 	outer.start("listen", func() error { return b.gateway.ServeWS(forever, b.public) })
 	if b.mqtt != nil {

@@ -410,3 +410,26 @@ func TestStoreRules(t *testing.T) {
 		}
 	}
 }
+
+// Whoever subscribes to $SYS/broker/# hears of the broker, over every protocol,
+// from its own counters; nobody else can speak there.
+func TestStatusTopics(t *testing.T) {
+	s := start(t, configured(t, map[string]string{"sys_interval": "50ms"}))
+	for _, p := range []string{"mqtt", "wamp", "json"} {
+		c := s.dial(client.Options{Protocol: p})
+		if _, err := c.Publish(within(t), client.Publication{Topic: "$SYS/broker/version", Payload: []byte("forged"), QoS: 1}); err == nil {
+			t.Errorf("%s: published to $SYS", p)
+		}
+		c = s.dial(client.Options{Protocol: p})
+		got, seen := listen(t, c, "$SYS/broker/#"), map[string]string{}
+		for len(seen) < 8 || seen["$SYS/broker/clients/connected"] == "0" {
+			r := next(t, got)
+			if seen[r.Topic] = string(r.Payload); r.Offset != 0 || r.Via != "parley" {
+				t.Errorf("%s hears %+v", p, r)
+			}
+		}
+		if v := seen["$SYS/broker/version"]; !strings.Contains(v, "parley "+version) {
+			t.Errorf("%s: version %q", p, v)
+		}
+	}
+}
