@@ -283,3 +283,14 @@ func TestSlowSubscriberPulls(t *testing.T) {
 		s.expect(`[36,*,*,{"_parley_offset":*,"_parley_via":"wamp"},[` + string(rune('0'+i%10)) + `]]`)
 	}
 }
+
+// An option that is null, or undefined in CBOR, is as good as missing: that is
+// how autobahn-js sends {match: undefined}.
+func TestNullOptionsAreAbsent(t *testing.T) {
+	b := start(t, nil)
+	s := b.session("wamp.2.json")
+	s.send(`[32,1,{"match":null,"get_retained":null},"a.b"]`)
+	s.expect(`[33,1,*]`)
+	s.send(`[16,2,{"acknowledge":true,"exclude_me":null,"eligible":null},"a.c",[1]]`)
+	s.expect(`[17,2,*]`)
+}

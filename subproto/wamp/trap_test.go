@@ -29,7 +29,7 @@ func TestTrapPassthruOptionIsNoString(t *testing.T) {
 	b := start(t, nil)
 	for _, frame := range []string{
 		`[48,1,{"ppt_scheme":"mqtt","ppt_serializer":5},"a.b",["x"]]`, `[48,1,{"ppt_scheme":5},"a.b"]`,
-		`[70,1,{"ppt_cipher":null}]`, `[16,1,{"ppt_keyid":[]},"a.b"]`,
+		`[70,1,{"ppt_cipher":false}]`, `[16,1,{"ppt_keyid":[]},"a.b"]`,
 	} {
 		c := b.session("wamp.2.json")
 		c.send(frame)
