@@ -310,13 +310,13 @@ func ended(err error) error {
 // announce says where the broker is and what that means for its safety.
 func (b *broker) announce(ready func(Running)) {
 	r := Running{Public: b.public.Addr(), Reload: b.who.reload}
-	scheme, web := "ws", "http"
+	scheme := "ws"
 	if b.c.TLS.On() {
-		scheme, web = "wss", "https"
+		scheme = "wss"
 	}
 	b.log.Info("listening", "url", scheme+"://"+r.Public.String(), "data", b.c.Data)
 	if b.c.Playground {
-		b.log.Info("the page is at " + web + "://" + r.Public.String() + "/")
+		b.log.Info("the page is at " + pageURL(b.c.Listen, r.Public, b.c.TLS.On()))
 	}
 	if b.mqtt != nil {
 		r.MQTT = b.mqtt.Addr()
