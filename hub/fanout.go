@@ -5,8 +5,12 @@ import (
 	"sync"
 )
 
-// cachedMatches bounds the topics whose matches a shard remembers.
-const cachedMatches = 4096
+// A shard remembers the matches of so many topics, with so many registrations in
+// all (8 bytes each).
+const (
+	cachedMatches = 4096
+	cachedRefs    = 1 << 20
+)
 
 // shard is one fan-out goroutine with the sessions that belong to it.
 type shard struct {
@@ -23,6 +27,7 @@ type shard struct {
 
 	// owned by the goroutine in run
 	cache   map[cacheKey]*hits
+	refs    int // registrations in cache
 	scratch []*registration
 	touched []*Session
 }
@@ -35,6 +40,7 @@ type cacheKey struct {
 // hits is who wants a topic, valid for one version of the index.
 type hits struct {
 	version  uint64
+	refs     int // registrations in sessions and groups
 	sessions []hit
 	groups   []*group
 }
@@ -153,10 +159,15 @@ func (s *shard) match(ns *namespace, topic string) *hits {
 	x.mu.Unlock()
 	h := groupHits(s.scratch)
 	h.version = version
-	if len(s.cache) >= cachedMatches {
+	if old := s.cache[key]; old != nil {
+		s.refs -= old.refs
+	}
+	if h.refs = len(s.scratch); len(s.cache) >= cachedMatches || s.refs+h.refs > cachedRefs {
 		clear(s.cache)
+		s.refs = 0
 	}
 	s.cache[key] = h
+	s.refs += h.refs
 	return h
 }
 
