@@ -36,7 +36,7 @@ func protocols() []string {
 func family(protocol string) string { return strings.SplitN(protocol, ".", 2)[0] }
 
 // seen is how payload, published over from, is seen over to: what WAMP carries
-// as a string is a value with a JSON form for the others (DESIGN.md section 7).
+// as a string is a value with a JSON form for the others (docs/adr/0004-payload-views.md).
 func seen(payload []byte, from, to string) []byte {
 	if family(from) == "wamp" && family(to) != "wamp" && utf8.Valid(payload) && !json.Valid(payload) {
 		text, _ := json.Marshal(string(payload))

@@ -197,7 +197,7 @@ func TestWhoReceives(t *testing.T) {
 	other.expect(`[36,*,*,{"_parley_via":"wamp","publisher":` + userID + `,"publisher_authid":"u","publisher_authrole":"staff"}]`)
 }
 
-// MQTT 5 properties travel as details (DESIGN: one topic space), and back.
+// MQTT 5 properties travel as details (docs/protocols.md, WAMP), and back.
 func TestPropertiesOfMQTT(t *testing.T) {
 	b := start(t, nil)
 	for _, protocol := range protocols {
