@@ -10,5 +10,5 @@ func (h *Hub) Announce(namespace, topic, text string) {
 		return
 	}
 	m := &msg.Message{Topic: topic, Payload: msg.Payload{Text: true, Data: []byte(text)}, Via: msg.ViaSelf}
-	ns.emit(m, nil, m.Size())
+	ns.emit(m, nil, m.Size(), false)
 }
