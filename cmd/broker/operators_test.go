@@ -9,7 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	"parley/auth"
 	"parley/client"
 	"parley/persist/mem"
 )
