@@ -114,6 +114,7 @@ type peer struct {
 	c       *subprototest.Conn
 	version byte
 	nextID  uint16
+	later   []packets.Packet // publishes that came while an acknowledgement was awaited
 }
 
 // dial opens a connection without a CONNECT.
@@ -151,6 +152,9 @@ func (p *peer) handshake(id string, change func(*packets.Packet)) packets.Packet
 func connectPacket(version byte, id string, change func(*packets.Packet)) packets.Packet {
 	pk := packets.Packet{ProtocolVersion: version, FixedHeader: packets.FixedHeader{Type: packets.Connect}}
 	pk.Connect.ProtocolName, pk.Connect.Clean, pk.Connect.ClientIdentifier = []byte("MQTT"), true, id
+	if version == 3 {
+		pk.Connect.ProtocolName = []byte("MQIsdp")
+	}
 	if change != nil {
 		change(&pk)
 	}
@@ -169,6 +173,12 @@ func encode(t testing.TB, pk packets.Packet) []byte {
 		err = pk.PublishEncode(&b)
 	case packets.Puback:
 		err = pk.PubackEncode(&b)
+	case packets.Pubrec:
+		err = pk.PubrecEncode(&b)
+	case packets.Pubrel:
+		err = pk.PubrelEncode(&b)
+	case packets.Pubcomp:
+		err = pk.PubcompEncode(&b)
 	case packets.Subscribe:
 		pk.FixedHeader.Qos = 1
 		err = pk.SubscribeEncode(&b)
@@ -195,6 +205,17 @@ func (p *peer) raw(b ...byte) bool { return p.c.Feed(subproto.Binary, b) }
 
 // next waits for the next packet; false if the engine closed instead.
 func (p *peer) next() (packets.Packet, bool) {
+	p.t.Helper()
+	if len(p.later) > 0 {
+		pk := p.later[0]
+		p.later = p.later[1:]
+		return pk, true
+	}
+	return p.fresh()
+}
+
+// fresh is next without what was put aside.
+func (p *peer) fresh() (packets.Packet, bool) {
 	p.t.Helper()
 	type result struct {
 		f  subprototest.Frame
@@ -235,7 +256,7 @@ func decode(t testing.TB, f subprototest.Frame, version byte) packets.Packet {
 		err = pk.ConnackDecode(body)
 	case packets.Publish:
 		err = pk.PublishDecode(body)
-	case packets.Puback, packets.Pubcomp, packets.Pubrel:
+	case packets.Puback, packets.Pubrec, packets.Pubcomp, packets.Pubrel:
 		err = pk.PubackDecode(body)
 	case packets.Suback:
 		err = pk.SubackDecode(body)
@@ -317,40 +338,79 @@ func (p *peer) publishPacket(qos byte, topic, payload string) packets.Packet {
 	return pk
 }
 
-// publish publishes and at QoS 1 awaits the PUBACK, whose code it returns.
+// publish publishes and completes the exchange. It returns the code of PUBACK or
+// PUBREC.
 func (p *peer) publish(qos byte, topic, payload string) byte {
 	p.t.Helper()
 	pk := p.publishPacket(qos, topic, payload)
 	p.send(pk)
-	if qos == 0 {
+	switch qos {
+	case 0:
 		return 0
+	case 1:
+		return p.wantAck(pk.PacketID)
 	}
-	return p.wantAck(pk.PacketID)
+	code := p.wantID(packets.Pubrec, pk.PacketID)
+	if code < 0x80 {
+		p.short(packets.Pubrel, pk.PacketID)
+		if got := p.wantID(packets.Pubcomp, pk.PacketID); got != 0 {
+			p.t.Fatalf("PUBCOMP %#x", got)
+		}
+	}
+	return code
 }
 
-func (p *peer) wantAck(id uint16) byte {
+// short sends an acknowledgement without a reason code.
+func (p *peer) short(kind byte, id uint16) {
+	head := kind << 4
+	if kind == packets.Pubrel {
+		head |= 2
+	}
+	p.raw(head, 2, byte(id>>8), byte(id))
+}
+
+// wantID waits for an acknowledgement and returns its reason code. Publishes that
+// come before it are put aside.
+func (p *peer) wantID(kind byte, id uint16) byte {
 	p.t.Helper()
-	ack := p.want(packets.Puback)
+	ack, ok := p.fresh()
+	for ok && ack.FixedHeader.Type == packets.Publish {
+		p.later = append(p.later, ack)
+		ack, ok = p.fresh()
+	}
+	if !ok || ack.FixedHeader.Type != kind {
+		p.t.Fatalf("%s (open %v), %s was awaited", packets.PacketNames[ack.FixedHeader.Type], ok, packets.PacketNames[kind])
+	}
 	if ack.PacketID != id {
-		p.t.Fatalf("PUBACK for %d, want %d", ack.PacketID, id)
+		p.t.Fatalf("%s for %d, want %d", packets.PacketNames[kind], ack.PacketID, id)
 	}
 	return ack.ReasonCode
 }
 
-// receive waits for a PUBLISH, acknowledges it and checks it.
+func (p *peer) wantAck(id uint16) byte {
+	p.t.Helper()
+	return p.wantID(packets.Puback, id)
+}
+
+// receive waits for a PUBLISH, checks it and completes the exchange.
 func (p *peer) receive(topic, payload string) packets.Packet {
 	p.t.Helper()
 	pk := p.want(packets.Publish)
 	if pk.TopicName != topic || string(pk.Payload) != payload {
 		p.t.Fatalf("got %s %q, want %s %q", pk.TopicName, pk.Payload, topic, payload)
 	}
-	if pk.FixedHeader.Qos > 0 {
+	switch pk.FixedHeader.Qos {
+	case 1:
 		p.ack(pk.PacketID)
+	case 2:
+		p.short(packets.Pubrec, pk.PacketID)
+		p.wantID(packets.Pubrel, pk.PacketID)
+		p.short(packets.Pubcomp, pk.PacketID)
 	}
 	return pk
 }
 
-func (p *peer) ack(id uint16) { p.raw(packets.Puback<<4, 2, byte(id>>8), byte(id)) }
+func (p *peer) ack(id uint16) { p.short(packets.Puback, id) }
 
 // quiet proves that nothing is on its way to the peer: a PINGREQ is answered
 // first thing.
@@ -360,9 +420,10 @@ func (p *peer) quiet() {
 	p.want(packets.Pingresp)
 }
 
-// both runs a test for 3.1.1 and for 5.
+// both runs a test for all versions: 3.1, which differs little, 3.1.1 and 5.
 func both(t *testing.T, f func(t *testing.T, version byte)) {
 	t.Helper()
+	t.Run("v3.1", func(t *testing.T) { f(t, 3) })
 	t.Run("v3.1.1", func(t *testing.T) { f(t, 4) })
 	t.Run("v5", func(t *testing.T) { f(t, 5) })
 }
