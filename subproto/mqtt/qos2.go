@@ -27,7 +27,8 @@ const notFound = 0x92
 // qos2 is what only connections that use QoS 2 need.
 type qos2 struct {
 	// the client's publishes
-	open map[uint16]opened // taken on this connection and not released
+	open     map[uint16]opened // taken on this connection and not released
+	openPeak int               // most it held since it was made
 
 	// deliveries
 	held      []heldPacket // in order; the first waits
@@ -122,6 +123,7 @@ func (q *qos2) taken(id uint16) (again bool) {
 		q.open = make(map[uint16]opened)
 	}
 	q.open[id] = openTaken
+	q.openPeak = max(q.openPeak, len(q.open))
 	return false
 }
 
@@ -140,11 +142,11 @@ func (h *handler) recorded(id uint16, positive bool) {
 	}
 }
 
-// close forgets an id of the client's; a map never shrinks, so an empty one goes.
+// close forgets an id of the client's.
 func (q *qos2) close(id uint16) {
 	delete(q.open, id)
-	if len(q.open) == 0 {
-		q.open = nil
+	if len(q.open) == 0 && q.openPeak > 64 {
+		q.open, q.openPeak = nil, 0 // a map never shrinks
 	}
 }
 
@@ -250,7 +252,7 @@ func (h *handler) assigned(id uint16) {
 	}
 	rest := copy(q.held, q.held[n:])
 	clear(q.held[rest:])
-	if q.held = q.held[:rest]; rest == 0 {
+	if q.held = q.held[:rest]; rest == 0 && n > 16 {
 		q.held = nil
 	}
 	h.pull = true

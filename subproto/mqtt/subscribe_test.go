@@ -229,11 +229,14 @@ func (l *lazy) Next(d *msg.Delivery) bool {
 type kinds struct {
 	nowhere
 	sent    []byte
+	heads   []byte // the same with their flags
 	reading bool
 }
 
-func (k *kinds) Send(_ subproto.Kind, b []byte) { k.sent = append(k.sent, b[0]>>4) }
-func (k *kinds) SetReading(on bool)             { k.reading = on }
+func (k *kinds) Send(_ subproto.Kind, b []byte) {
+	k.sent, k.heads = append(k.sent, b[0]>>4), append(k.heads, b[0])
+}
+func (k *kinds) SetReading(on bool) { k.reading = on }
 
 func openLazy(t *testing.T) (*lazy, *kinds, subproto.Handler) {
 	l, k := &lazy{sink: sink{deliver: delivery(0)}}, &kinds{reading: true}
