@@ -21,6 +21,7 @@ type phase uint8
 
 const (
 	phaseSent      phase = iota // PUBACK or PUBREC is awaited
+	phaseHeld                   // PUBLISH has not left yet: nothing the client says can be about it
 	phaseReceiving              // PUBREC came; the session is told before PUBREL leaves
 	phaseReleased               // PUBREL was sent; PUBCOMP is awaited
 )
@@ -53,6 +54,20 @@ func (h *handler) nextID() uint16 {
 		if _, used := h.inflight[h.lastID]; !used {
 			return h.lastID
 		}
+	}
+}
+
+// sent finds a delivery that the client can know of.
+func (h *handler) sent(id uint16) (outbound, bool) {
+	o, ok := h.inflight[id]
+	return o, ok && o.phase != phaseHeld
+}
+
+// setPhase notes how far a delivery has come.
+func (h *handler) setPhase(id uint16, p phase) {
+	if o, ok := h.inflight[id]; ok {
+		o.phase = p
+		h.inflight[id] = o
 	}
 }
 
@@ -113,7 +128,7 @@ func (h *handler) puback(body []byte) error {
 			return err
 		}
 	}
-	o, ok := h.inflight[id]
+	o, ok := h.sent(id)
 	switch {
 	case !ok:
 		h.e.unknownAck.Inc()
@@ -132,7 +147,7 @@ func (h *handler) pubrec(body []byte) error {
 	if err != nil {
 		return err
 	}
-	o, ok := h.inflight[id]
+	o, ok := h.sent(id)
 	switch {
 	case !ok && code >= 0x80:
 		h.e.unknownAck.Inc()
@@ -144,8 +159,7 @@ func (h *handler) pubrec(body []byte) error {
 	case code >= 0x80: // the id is free [MQTT-4.4.0-2]
 		h.finish(id, o)
 	case o.phase == phaseSent:
-		o.phase = phaseReceiving
-		h.inflight[id] = o
+		h.setPhase(id, phaseReceiving)
 		h.sess.Received(o.ref, h.qos2().note(stepReceived, id))
 	case o.phase == phaseReleased:
 		h.sendAck(packets.Pubrel, id, 0)
@@ -159,8 +173,7 @@ func (h *handler) received(id uint16) {
 	if !ok || o.phase != phaseReceiving { // refused by a second PUBREC meanwhile
 		return
 	}
-	o.phase = phaseReleased
-	h.inflight[id] = o
+	h.setPhase(id, phaseReleased)
 	h.sendAck(packets.Pubrel, id, 0)
 }
 
@@ -170,7 +183,7 @@ func (h *handler) pubcomp(body []byte) error {
 	if err != nil {
 		return err
 	}
-	o, ok := h.inflight[id]
+	o, ok := h.sent(id)
 	switch {
 	case !ok:
 		h.e.unknownAck.Inc()

@@ -52,7 +52,8 @@ const (
 
 // heldPacket is a PUBLISH that waits for its turn.
 type heldPacket struct {
-	id     uint16 // waits for this to be assigned; 0 = only for those before it
+	id     uint16 // 0 at QoS 0
+	wait   bool   // for the id to be assigned; else only for those before it
 	packet []byte
 }
 
@@ -224,7 +225,8 @@ func (h *handler) leave(d *msg.Delivery, id uint16, packet []byte) {
 		h.c.Send(binaryFrame, packet)
 		return
 	}
-	q.held = append(q.held, heldPacket{q.assigning, bytes.Clone(packet)})
+	h.setPhase(id, phaseHeld)
+	q.held = append(q.held, heldPacket{id, q.assigning != 0, bytes.Clone(packet)})
 	q.heldBytes += len(packet)
 	q.assigning = 0
 }
@@ -241,13 +243,14 @@ func (h *handler) assigned(id uint16) {
 	}
 	for i := range q.held {
 		if q.held[i].id == id {
-			q.held[i].id = 0
+			q.held[i].wait = false
 			break
 		}
 	}
 	n := 0
-	for ; n < len(q.held) && q.held[n].id == 0; n++ {
+	for ; n < len(q.held) && !q.held[n].wait; n++ {
 		h.c.Send(binaryFrame, q.held[n].packet)
+		h.setPhase(q.held[n].id, phaseSent)
 		q.heldBytes -= len(q.held[n].packet)
 	}
 	rest := copy(q.held, q.held[n:])
