@@ -44,6 +44,7 @@ check: ## formatting, go vet, staticcheck
 unit: ## unit tests with the race detector
 	@echo "==> unit tests"
 	@$(GO) test -race -timeout 8m $$($(GO) list ./... | grep -v '/e2e$$')
+	@cd bench && $(GO) test -race -timeout 8m ./...
 
 fuzz: ## run every fuzz target for a few seconds
 	@echo "==> fuzz"

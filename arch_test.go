@@ -61,7 +61,6 @@ var owners = map[string][]string{
 	"github.com/coder/websocket":           {"gateway", "client"},
 	"github.com/centrifugal/centrifuge-go": {"client"},
 	"github.com/eclipse/paho.golang":       {"client"},
-	"github.com/centrifugal/protocol":      {"subproto/json", "client"},
 	"golang.org/x/crypto":                  {"auth", "cmd/broker"},
 	"golang.org/x/term":                    {"cmd/broker"},
 	"golang.org/x/time":                    {"gateway", "auth"},

@@ -49,7 +49,7 @@ type Rule struct {
 // applies if one of its filters covers the whole of it, a rule that denies if
 // one overlaps it.
 //
-// Operations written as topics are decided as what they do (DESIGN section 7):
+// Operations written as topics are decided as what they do:
 // $rpc/p as Call of p, $callee/p as Register of p, $share/g/f and $replay/x/f as
 // Subscribe of f, and everybody may hear of his own gaps ($gap/…).
 type Rules struct {

@@ -63,7 +63,7 @@ func TestRules(t *testing.T) {
 		{alice, "d", Call, "ops/restart", true},
 		{alice, "d", Register, "ops/restart", true},
 		{slash, "d", Call, "ops/restart", false},
-		{alice, "d", Publish, "$rpc/ops/restart", true}, // DESIGN section 7: operations
+		{alice, "d", Publish, "$rpc/ops/restart", true}, // operations, see Rules
 		{alice, "d", Publish, "$rpc/other", false},
 		{alice, "d", Publish, "$rpc", false},
 		{alice, "d", Publish, "$rpc/", false},

@@ -33,28 +33,38 @@ type binaries struct {
 	missing map[string]string
 }
 
-// prepare builds Parley and mochi into dir, alike, and looks for mosquitto.
-func prepare(ctx context.Context, dir, prebuilt string) (binaries, error) {
+// prepare builds Parley and mochi into dir, alike, and looks for mosquitto;
+// only those of brokers.
+func prepare(ctx context.Context, dir, prebuilt string, brokers []string) (binaries, error) {
 	b := binaries{path: make(map[string]string), missing: make(map[string]string)}
-	b.path[parley] = prebuilt
-	if prebuilt == "" {
-		b.path[parley] = filepath.Join(dir, "broker")
-		if err := build(ctx, "..", b.path[parley], "./cmd/broker"); err != nil {
+	for _, name := range brokers {
+		var err error
+		switch {
+		case name == parley && prebuilt != "":
+			b.path[name], err = filepath.Abs(prebuilt) // it runs in a directory of its own
+		case name == parley:
+			b.path[name] = filepath.Join(dir, "broker")
+			err = build(ctx, "..", b.path[name], "./cmd/broker")
+		case name == mochi:
+			b.path[name] = filepath.Join(dir, "mochi")
+			err = build(ctx, ".", b.path[name], "./mochi")
+		default:
+			b.path[name], b.missing[name] = findMosquitto()
+		}
+		if err != nil {
 			return b, err
 		}
 	}
-	b.path[mochi] = filepath.Join(dir, "mochi")
-	if err := build(ctx, ".", b.path[mochi], "./mochi"); err != nil {
-		return b, err
-	}
+	return b, nil
+}
+
+func findMosquitto() (path, missing string) {
 	for _, name := range []string{"mosquitto", "/usr/sbin/mosquitto"} {
 		if path, err := exec.LookPath(name); err == nil {
-			b.path[mosquitto] = path
-			return b, nil
+			return path, ""
 		}
 	}
-	b.missing[mosquitto] = "not installed (apt-get install mosquitto)"
-	return b, nil
+	return "", "not installed (apt-get install mosquitto)"
 }
 
 func build(ctx context.Context, module, out, pkg string) error {
@@ -117,12 +127,13 @@ func (b binaries) start(ctx context.Context, name, dir string) (*running, error)
 	return r, nil
 }
 
-// arguments are each broker's defaults but for where it listens and keeps data.
+// arguments are each broker's defaults but for where it listens, keeps data and logs.
 func arguments(r *running, data string) ([]string, error) {
 	switch r.name {
 	case parley:
 		return []string{"serve", "--listen", r.addr, "--admin-listen", r.admin,
-			"--data", filepath.Join(data, "store"), "--log-level", "warn"}, nil
+			"--data", filepath.Join(data, "store"), "--log-level", "warn",
+			"--set", "drain.spread=0s"}, nil // the generator has hung up by then
 	case mochi:
 		return []string{"-listen", r.addr, "-admin", r.admin}, nil
 	}

@@ -7,6 +7,8 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -27,7 +29,7 @@ type settings struct {
 	rounds    int
 	duration  time.Duration // of one measurement
 	warmup    time.Duration // before it
-	settle    time.Duration // how long memory must keep its size to count as settled
+	settle    time.Duration // from the last connection to reading the memory of idle ones
 	idleConns int
 	window    int
 	burst     int
@@ -48,70 +50,26 @@ func main() {
 	code, err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
-		code = 1
 	}
 	stop()
 	os.Exit(code)
 }
 
-// options are the command line.
-type options struct {
-	settings
-	json      bool
-	scenarios string
-	brokers   string
-	dir       string
-	prebuilt  string
-}
-
-func parse(args []string, stderr io.Writer) (options, error) {
-	var o options
-	f := flag.NewFlagSet("bench", flag.ContinueOnError)
-	f.SetOutput(stderr)
-	quick := f.Bool("quick", false, "one short round: to see whether it works, not for figures")
-	f.BoolVar(&o.json, "json", false, "write everything as JSON instead of tables")
-	f.StringVar(&o.scenarios, "scenario", "", "only `names`, separated by commas; a prefix will do (fanin, device-qos1)")
-	f.StringVar(&o.brokers, "brokers", strings.Join([]string{parley, mochi, mosquitto}, ","), "`names` of the brokers to measure")
-	f.IntVar(&o.rounds, "rounds", 3, "how often everything is measured, the brokers in turn")
-	f.DurationVar(&o.duration, "duration", 4*time.Second, "of one measurement")
-	f.DurationVar(&o.warmup, "warmup", time.Second, "before each measurement")
-	f.DurationVar(&o.settle, "settle", 3*time.Second, "idle: how long memory must keep its size")
-	f.IntVar(&o.idleConns, "connections", 5000, "idle: how many")
-	f.IntVar(&o.window, "window", 64, "messages of one publisher that are under way at most")
-	f.IntVar(&o.burst, "burst", 16, "messages of one write, where traffic is not paced")
-	f.StringVar(&o.profiles, "profile", "", "write CPU and allocation profiles of the Go brokers to `directory`; the figures then include taking them")
-	f.StringVar(&o.dir, "dir", "", "`directory` for data, on a disk (default: the system's temporary directory, or here if that is in memory)")
-	f.StringVar(&o.prebuilt, "broker", "", "measure this `program` instead of building Parley")
-	if err := f.Parse(args); err != nil {
-		return o, err
-	}
-	if f.NArg() > 0 {
-		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))
-	}
-	if *quick {
-		given := make(map[string]bool)
-		f.Visit(func(f *flag.Flag) { given[f.Name] = true })
-		short := func(name string, set func()) {
-			if !given[name] {
-				set()
-			}
-		}
-		short("rounds", func() { o.rounds = 1 })
-		short("duration", func() { o.duration = 1500 * time.Millisecond })
-		short("warmup", func() { o.warmup = 300 * time.Millisecond })
-		short("settle", func() { o.settle = time.Second })
-		short("connections", func() { o.idleConns = 1000 })
-	}
-	if o.rounds < 1 || o.duration <= 0 || o.idleConns < 1 {
-		return o, fmt.Errorf("rounds, duration and connections must be above 0")
-	}
-	return o, nil
-}
-
+// run returns the exit code: 0, 1 if something failed or Parley lost or mixed up
+// a message, 2 if the command line is wrong.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int, err error) {
 	o, err := parse(args, stderr)
-	if err != nil {
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0, nil
+	case err != nil:
 		return 2, err
+	}
+	if o.show != "" {
+		if err := show(o.show, stdout); err != nil {
+			return 1, err
+		}
+		return 0, nil
 	}
 	chosen, err := choose(o.scenarios)
 	if err != nil {
@@ -132,33 +90,59 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 		return 1, err
 	}
 	b := &bench{settings: o.settings, log: log.New(stderr, "", log.Ltime)}
-	if b.dir, err = workDir(o.dir); err != nil {
+	r, err := b.run(ctx, o, chosen, brokers)
+	if err != nil {
 		return 1, err
+	}
+	r.Command = strings.TrimSpace("cd bench && go run . " + strings.Join(args, " "))
+	write := r.writeText
+	if o.json {
+		write = r.writeJSON
+	}
+	if err := write(stdout); err != nil {
+		return 1, err
+	}
+	if _, own := r.faults(); own {
+		return 1, nil // the table says what
+	}
+	return 0, nil
+}
+
+// run measures everything that was chosen.
+func (b *bench) run(ctx context.Context, o options, chosen []scenario, brokers []string) (result, error) {
+	r := result{When: time.Now(), Brokers: brokers}
+	var err error
+	if b.dir, err = workDir(o.dir); err != nil {
+		return r, err
 	}
 	defer os.RemoveAll(b.dir)
 	b.log.Printf("building; data in %s", b.dir)
-	if b.bin, err = prepare(ctx, b.dir, o.prebuilt); err != nil {
-		return 1, err
+	if b.bin, err = prepare(ctx, b.dir, o.prebuilt, brokers); err != nil {
+		return r, err
 	}
-	r := result{Command: strings.TrimSpace("cd bench && go run . " + strings.Join(args, " ")), When: time.Now(), Brokers: brokers}
 	if r.Machine, err = proc.Describe(b.dir); err != nil {
-		return 1, err
+		return r, err
 	}
 	for _, sc := range chosen {
+		if ctx.Err() != nil {
+			break
+		}
 		r.Rows = append(r.Rows, b.scenario(ctx, sc, brokers)...)
 	}
-	if ctx.Err() != nil {
-		return 1, ctx.Err()
+	return r, ctx.Err()
+}
+
+// show writes the tables of a run that was saved.
+func show(file string, stdout io.Writer) error {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return err
 	}
-	if o.json {
-		err = r.writeJSON(stdout)
-	} else {
-		err = r.writeText(stdout)
+	var r result
+	if err := json.Unmarshal(data, &r); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
 	}
-	if _, own := r.faults(); own {
-		code = 1
-	}
-	return code, err
+	return r.writeText(stdout)
 }
 
 // scenario measures the brokers in turn, round after round.

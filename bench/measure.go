@@ -2,8 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"math"
 	"os"
 	"path/filepath"
 	"sync"
@@ -58,9 +58,15 @@ type point struct {
 	counts load.Counts
 }
 
-func takePoint(ctx context.Context, r *running, counts load.Counts) (p point, err error) {
-	if p.inner, err = r.inner(ctx); err != nil {
-		return p, err
+// takePoint reads the outer figures at the moment it returns, or at the moment
+// it is called if this is the end: what a broker does to say something of itself
+// stays outside.
+func takePoint(ctx context.Context, r *running, counts load.Counts, end bool) (p point, err error) {
+	p.counts = counts
+	if !end {
+		if p.inner, err = r.inner(ctx); err != nil {
+			return p, err
+		}
 	}
 	if p.broker, err = proc.Read(r.cmd.Process.Pid); err != nil {
 		return p, fmt.Errorf("the broker has ended: %w", err)
@@ -71,14 +77,18 @@ func takePoint(ctx context.Context, r *running, counts load.Counts) (p point, er
 	if p.busy, err = proc.Busy(); err != nil {
 		return p, err
 	}
-	p.at, p.counts = time.Now(), counts
-	return p, nil
+	p.at = time.Now()
+	if end {
+		p.inner, err = r.inner(ctx)
+	}
+	return p, err
 }
 
-// between is what happened from a to b, per message for n messages.
-func between(a, b point, n float64) sample {
-	seconds := b.at.Sub(a.at).Seconds()
-	cores := func(d time.Duration) float64 { return d.Seconds() / seconds }
+// between is what happened from a to b, per message for n messages, of which the
+// first was sent and the last arrived within took.
+func between(a, b point, n float64, took time.Duration) sample {
+	seconds := took.Seconds()
+	cores := func(d time.Duration) float64 { return d.Seconds() / b.at.Sub(a.at).Seconds() }
 	micros := func(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) / n }
 	broker, load := b.broker.CPU-a.broker.CPU, b.load.CPU-a.load.CPU
 	s := sample{
@@ -136,7 +146,7 @@ func (b *bench) try(ctx context.Context, sc scenario, name string, round int) ([
 	defer os.RemoveAll(filepath.Dir(r.log))
 	defer r.stop()
 	if sc.plan == nil {
-		return b.idle(ctx, sc, r)
+		return b.idle(ctx, sc, r, round)
 	}
 	plan := sc.plan(b.settings)
 	plan.Addr = r.addr
@@ -157,7 +167,7 @@ func (b *bench) traffic(ctx context.Context, sc scenario, r *running, g *load.Gr
 		return sample{}, fmt.Errorf("warm-up: %w", err)
 	}
 	profiles := b.profile(ctx, sc, r, round)
-	before, err := takePoint(ctx, r, g.Counts())
+	before, err := takePoint(ctx, r, g.Counts(), false)
 	if err != nil {
 		return sample{}, err
 	}
@@ -166,7 +176,7 @@ func (b *bench) traffic(ctx context.Context, sc scenario, r *running, g *load.Gr
 		return sample{}, err
 	}
 	pause(ctx, 50*time.Millisecond) // what the broker does after the last delivery counts too
-	after, err := takePoint(ctx, r, g.Counts())
+	after, err := takePoint(ctx, r, g.Counts(), true)
 	if err != nil {
 		return sample{}, err
 	}
@@ -177,13 +187,14 @@ func (b *bench) traffic(ctx context.Context, sc scenario, r *running, g *load.Gr
 	if n == 0 {
 		return sample{}, fmt.Errorf("nothing was sent in %v", took)
 	}
-	return between(before, after, n), profiles()
+	return between(before, after, n, took), profiles()
 }
 
-// idle connects clients that then say nothing.
-func (b *bench) idle(ctx context.Context, sc scenario, r *running) ([]sample, error) {
-	settle(ctx, r, b.settle)
-	before, err := takePoint(ctx, r, load.Counts{})
+// idle connects clients that then say nothing. Memory is read a while after the
+// last has connected: runtimes give back slowly what connecting has used.
+func (b *bench) idle(ctx context.Context, sc scenario, r *running, round int) ([]sample, error) {
+	pause(ctx, min(b.settle, time.Second)) // what starting has left to do
+	before, err := takePoint(ctx, r, load.Counts{}, false)
 	if err != nil {
 		return nil, err
 	}
@@ -192,39 +203,26 @@ func (b *bench) idle(ctx context.Context, sc scenario, r *running) ([]sample, er
 		return nil, err
 	}
 	defer parked.Close()
-	connected, err := takePoint(ctx, r, load.Counts{})
+	connected, err := takePoint(ctx, r, load.Counts{}, true)
 	if err != nil {
 		return nil, err
 	}
-	settle(ctx, r, b.settle)
-	after, err := takePoint(ctx, r, load.Counts{})
+	pause(ctx, b.settle)
+	after, err := takePoint(ctx, r, load.Counts{}, true)
 	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(b.save(ctx, sc, r, round, "heap", "heap"), b.save(ctx, sc, r, round, "goroutine", "goroutine")); err != nil {
 		return nil, err
 	}
 	n := float64(b.idleConns)
-	connect := between(before, connected, n)
+	connect := between(before, connected, n, connected.at.Sub(before.at))
 	connect.Scenario, connect.Unit, connect.Sent = "connect", "µs/connect", n/connect.Seconds
-	idle := between(connected, after, n)
+	idle := between(connected, after, n, after.at.Sub(connected.at))
 	idle.Scenario, idle.Unit = sc.name, sc.unit
 	idle.RSSBefore = before.broker.RSS
 	idle.Value = float64(after.broker.RSS-before.broker.RSS) / 1024 / n
 	return []sample{idle, connect}, nil
-}
-
-// settle waits until the broker's memory has kept its size, within 1 %, for d;
-// ten times d at most.
-func settle(ctx context.Context, r *running, d time.Duration) {
-	last, since, start := int64(0), time.Now(), time.Now()
-	for ctx.Err() == nil && time.Since(since) < d && time.Since(start) < 10*d {
-		u, err := proc.Read(r.cmd.Process.Pid)
-		if err != nil {
-			return
-		}
-		if math.Abs(float64(u.RSS-last)) > float64(last)/100 {
-			last, since = u.RSS, time.Now()
-		}
-		pause(ctx, 100*time.Millisecond)
-	}
 }
 
 func pause(ctx context.Context, d time.Duration) {
@@ -244,19 +242,25 @@ func (b *bench) profile(ctx context.Context, sc scenario, r *running, round int)
 	var failed [2]error
 	for i, page := range []string{"profile", "allocs"} {
 		taken.Go(func() {
-			data, err := r.get(ctx, fmt.Sprintf("/debug/pprof/%s?seconds=%d", page, max(1, int(b.duration.Seconds()))))
-			if err == nil {
-				name := fmt.Sprintf("%s-%s-%d.%s.pprof", sc.name, r.name, round, page)
-				err = os.WriteFile(filepath.Join(b.profiles, name), data, 0o644)
-			}
-			failed[i] = err
+			query := fmt.Sprintf("%s?seconds=%d", page, max(1, int(b.duration.Seconds())))
+			failed[i] = b.save(ctx, sc, r, round, page, query)
 		})
 	}
 	return func() error {
 		taken.Wait()
-		if failed[0] != nil {
-			return fmt.Errorf("profile: %w", failed[0])
-		}
-		return failed[1]
+		return errors.Join(failed[:]...)
 	}
+}
+
+// save writes a page of /debug/pprof/ to a file.
+func (b *bench) save(ctx context.Context, sc scenario, r *running, round int, kind, page string) error {
+	if b.profiles == "" || r.admin == "" {
+		return nil
+	}
+	data, err := r.get(ctx, "/debug/pprof/"+page)
+	if err != nil {
+		return fmt.Errorf("profile: %w", err)
+	}
+	name := fmt.Sprintf("%s-%s-%d.%s.pprof", sc.name, r.name, round, kind)
+	return os.WriteFile(filepath.Join(b.profiles, name), data, 0o644)
 }

@@ -86,6 +86,7 @@ func (r result) faults() (lines []string, own bool) {
 
 func (r result) writeJSON(w io.Writer) error {
 	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
 	return e.Encode(r)
 }
@@ -172,7 +173,12 @@ func (r result) writeDetails(w io.Writer) error {
 			if row.Figures[b].N == 0 {
 				continue
 			}
-			med := func(of func(sample) float64) string { return number(spreadOf(values(row.Samples, b, of)).Median) }
+			med := func(of func(sample) float64) string {
+				if x := spreadOf(values(row.Samples, b, of)).Median; x != 0 {
+					return number(x)
+				}
+				return "-" // nothing of the kind, or the broker does not say
+			}
 			ms := func(of func(sample) time.Duration) string {
 				return med(func(s sample) float64 { return float64(of(s)) / float64(time.Millisecond) })
 			}

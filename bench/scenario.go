@@ -35,7 +35,7 @@ const (
 func scenarios() []scenario {
 	return []scenario{
 		{name: "idle", unit: "KiB/conn", aim: aim{value: 10},
-			what: "connected clients that say nothing: growth of resident memory per connection"},
+			what: "connected clients that have said nothing for a while: growth of resident memory per connection"},
 		{name: "fanin-qos0", unit: "µs/msg", plan: pairsPlan(0), aim: aim{ratio: 0.4},
 			what: "20 publishers, each to its own topic with its own subscriber, 256 bytes, QoS 0"},
 		{name: "fanin-qos1", unit: "µs/msg", plan: pairsPlan(1), aim: aim{ratio: 1},

@@ -72,7 +72,7 @@ func TestBetween(t *testing.T) {
 		counts: load.Counts{Sent: 1000, Acked: 800, Delivered: 1000},
 		inner:  inner{commits: 10, stored: 1000, mallocs: 3000},
 	}
-	s := between(a, b, 1000)
+	s := between(a, b, 1000, 2*time.Second)
 	for name, pair := range map[string][2]float64{
 		"cpu": {s.Value, 1000}, "sent": {s.Sent, 500}, "acked": {s.Acked, 400}, "writes": {s.Writes, 0.5},
 		"per commit": {s.PerCommit, 100}, "fsyncs": {s.Fsyncs, 10}, "allocs": {s.Allocs, 3},

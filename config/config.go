@@ -32,6 +32,7 @@ type Config struct {
 	Log     Log
 
 	WillRestartGrace time.Duration
+	SysInterval      time.Duration // between messages on $SYS/broker/…; 0 = none
 	Playground       bool
 }
 

@@ -189,6 +189,8 @@ func storeKeys(c *Config) []key {
 			number(&c.Limits.Retained, 1, 100_000_000)},
 		{"will.restart_grace", "", "30s", "", "How long after a restart the wills of clients that were connected before it wait for them.",
 			duration(&c.WillRestartGrace, 0, 24*time.Hour)},
+		{"sys_interval", "", "10s", "", "How often the broker speaks of itself on $SYS/broker/…; 0s: never.",
+			duration(&c.SysInterval, 0, 24*time.Hour)},
 	}
 }
 

@@ -83,6 +83,18 @@ func TestProblems(t *testing.T) {
 			file: "data: &d x\nlisten: *d\n",
 			want: "parley.yaml:2: listen: an alias (*d) is not allowed; give host:port with a port from 0 to 65535, such as 127.0.0.1:8080",
 		},
+		"not YAML in the first line": {
+			file: "\tlisten: 127.0.0.1:1\n",
+			want: "parley.yaml:1: not YAML: found character that cannot start any token",
+		},
+		"not UTF-8": {
+			file: "listen: 127.0.0.1:1\ndata: \xff\n",
+			want: "parley.yaml:2: not YAML: invalid leading UTF-8 octet",
+		},
+		"alias without anchor": {
+			file: "listen: 127.0.0.1:1\n\ndata: *x\n",
+			want: "parley.yaml:3: not YAML: unknown anchor 'x' referenced",
+		},
 		"not YAML": {
 			file: "listen: 'x\n",
 			want: "parley.yaml:2: not YAML: found unexpected end of stream",

@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -20,7 +21,7 @@ func (l *loader) readYAML(name string, data []byte) {
 		return // empty, or comments only
 	}
 	if err != nil {
-		place, what := yamlError(name, err)
+		place, what := yamlError(name, data, err)
 		l.add(place, "", what)
 		return
 	}
@@ -33,14 +34,32 @@ func (l *loader) readYAML(name string, data []byte) {
 }
 
 // yamlError takes the line out of the parser's message ("yaml: line 3: …").
-func yamlError(name string, err error) (place, what string) {
+func yamlError(name string, data []byte, err error) (place, what string) {
 	text := strings.TrimPrefix(err.Error(), "yaml: ")
 	var line int
 	if n, _ := fmt.Sscanf(text, "line %d:", &line); n == 1 {
 		_, text, _ = strings.Cut(text, ": ")
-		return fmt.Sprintf("%s:%d", name, line), "not YAML: " + text
+	} else {
+		line = 1 + bytes.Count(data[:unplaced(data, text)], []byte("\n"))
 	}
-	return name, "not YAML: " + text
+	return fmt.Sprintf("%s:%d", name, line), "not YAML: " + text
+}
+
+// unplaced finds where the mistake is that the parser names no line for: a byte that
+// is not UTF-8, an alias without anchor, or something in the first line.
+func unplaced(data []byte, text string) int {
+	var anchor string
+	if n, _ := fmt.Sscanf(text, "unknown anchor '%s", &anchor); n == 1 {
+		return max(0, bytes.Index(data, []byte("*"+strings.TrimSuffix(anchor, "'"))))
+	}
+	for at := 0; at < len(data); {
+		r, size := utf8.DecodeRune(data[at:])
+		if r == utf8.RuneError && size == 1 {
+			return at
+		}
+		at += size
+	}
+	return 0
 }
 
 type walker struct {

@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -64,9 +64,8 @@ func (b *broker) command(args ...string) *exec.Cmd {
 
 func (b *broker) serveCommand() *exec.Cmd {
 	b.t.Helper()
-	b.listen, b.mqtt = freeAddress(b.t), freeAddress(b.t)
 	path := filepath.Join(b.t.TempDir(), "parley.yaml")
-	text := fmt.Sprintf("listen: %s\nmqtt_listen: %s\ndata: %s\n%s\n", b.listen, b.mqtt, b.data, b.config)
+	text := fmt.Sprintf("listen: 127.0.0.1:0\nmqtt_listen: 127.0.0.1:0\ndata: %s\n%s\n", b.data, b.config)
 	if !strings.Contains(b.config, "drain:") {
 		text += "drain: {spread: 0s, grace: 5s}\n"
 	}
@@ -92,18 +91,18 @@ func (b *broker) start() {
 	b.waitReady()
 }
 
+// The log says which ports the kernel chose.
+var (
+	listening     = regexp.MustCompile(`url=ws://(127\.0\.0\.1:\d+)`)
+	listeningMQTT = regexp.MustCompile(`address=(127\.0\.0\.1:\d+)`)
+)
+
 func (b *broker) waitReady() {
 	b.t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	deadline := time.After(patience)
-	for {
-		if r, err := http.Get("http://" + b.listen + "/readyz"); err == nil {
-			r.Body.Close()
-			if r.StatusCode == http.StatusOK {
-				return
-			}
-		}
+	for !b.ready() {
 		select {
 		case <-tick.C:
 		case <-b.exited:
@@ -112,6 +111,20 @@ func (b *broker) waitReady() {
 			b.t.Fatalf("the broker is not ready after %v:\n%s", patience, b.log)
 		}
 	}
+}
+
+func (b *broker) ready() bool {
+	web, plain := listening.FindStringSubmatch(b.log.String()), listeningMQTT.FindStringSubmatch(b.log.String())
+	if web == nil || plain == nil {
+		return false
+	}
+	b.listen, b.mqtt = web[1], plain[1]
+	r, err := http.Get("http://" + b.listen + "/readyz")
+	if err != nil {
+		return false
+	}
+	r.Body.Close()
+	return r.StatusCode == http.StatusOK
 }
 
 // signal sends sig and waits for the process to end.
@@ -162,17 +175,6 @@ func (b *broker) inspect() {
 }
 
 func (b *broker) url(path string) string { return "ws://" + b.listen + path }
-
-// freeAddress asks the kernel for a port nobody has.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
 
 type syncBuffer struct {
 	mu sync.Mutex

@@ -3,15 +3,9 @@ package e2e
 import (
 	"io"
 	"net/http"
-	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 )
-
-const terminate = syscall.SIGTERM
-
-func itoa(n int) string { return strconv.Itoa(n) }
 
 func get(t *testing.T, b *broker, path string) (int, string) {
 	t.Helper()

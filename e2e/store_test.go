@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -59,7 +60,7 @@ func TestRefusesUnreadableStore(t *testing.T) {
 			}
 			before := checksum(t, damaged)
 			cmd := b.serveCommand()
-			started := time.AfterFunc(patience, func() { _ = cmd.Process.Signal(terminate) }) // then it ends with code 0
+			started := time.AfterFunc(patience, func() { _ = cmd.Process.Signal(syscall.SIGTERM) }) // then it ends with code 0
 			out, err := cmd.CombinedOutput()
 			started.Stop()
 			if err == nil {

@@ -22,7 +22,9 @@ type conn struct {
 	ws    *websocket.Conn // nil on a stream
 	z     bool            // permessage-deflate was negotiated
 
-	in input // owned by the reader
+	// Owned by the reader.
+	in      input
+	helping bool // will look at the scheduler's queue, see help
 
 	// The handler and who is in it; see schedule.go.
 	state atomic.Uint32
@@ -176,7 +178,9 @@ func (c *conn) frame(kind subproto.Kind, data []byte) {
 		}
 		c.leave()
 		c.flush()
+		c.relieve()
 		c.waitGate()
+		c.help()
 	}
 	c.callFrame(kind, data)
 	c.leave()

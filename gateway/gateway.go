@@ -179,6 +179,18 @@ func (g *Gateway) add(c *conn) bool {
 	return true
 }
 
+// beginUpgrade counts an upgrade in, so that Shutdown waits for it: between Hijack and
+// add neither net/http nor conns knows the connection. g.wg.Done ends it.
+func (g *Gateway) beginUpgrade() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.stopped {
+		return false
+	}
+	g.wg.Add(1)
+	return true
+}
+
 func (g *Gateway) remove(c *conn) {
 	g.mu.Lock()
 	delete(g.conns, c)

@@ -97,11 +97,18 @@ func (g *Gateway) upgrade(w http.ResponseWriter, r *http.Request, s *sock) {
 		refuse(refusedPath, http.StatusNotFound, "no WebSocket here")
 		return
 	}
-	if g.stopping() {
+	if r.ContentLength != 0 {
+		// net/http would wait for the body before the 101, past the handshake's time.
+		w.Header().Set("Connection", "close")
+		refuse(refusedUpgrade, http.StatusBadRequest, "an upgrade has no body")
+		return
+	}
+	if g.stopping() || !g.beginUpgrade() {
 		w.Header().Set("Connection", "close")
 		refuse(refusedDraining, http.StatusServiceUnavailable, "server shutting down")
 		return
 	}
+	defer g.wg.Done()
 	pick := g.table.negotiate(r.Header.Values("Sec-WebSocket-Protocol"))
 	if pick.proto == nil {
 		what := "none of the offered subprotocols is supported"
@@ -206,7 +213,15 @@ type ownWriter struct {
 
 func (o *ownWriter) Header() http.Header         { return o.w.Header() }
 func (o *ownWriter) Write(p []byte) (int, error) { return o.w.Write(p) }
-func (o *ownWriter) WriteHeader(code int)        { o.status = code; o.w.WriteHeader(code) }
+
+// WriteHeader names a subprotocol in the 101 only (RFC 6455 section 4.2.2): a
+// refusal chose none.
+func (o *ownWriter) WriteHeader(code int) {
+	if o.status = code; code != http.StatusSwitchingProtocols {
+		o.w.Header().Del("Sec-WebSocket-Protocol")
+	}
+	o.w.WriteHeader(code)
+}
 
 func (o *ownWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	h, ok := o.w.(http.Hijacker)

@@ -66,10 +66,16 @@ func TestUpgradeRefused(t *testing.T) {
 		{"pattern", "Sec-WebSocket-Protocol: json\r\nOrigin: https://a.friend.example\r\n", 101},
 		{"pattern with a scheme", "Sec-WebSocket-Protocol: json\r\nOrigin: https://exact.example\r\n", 101},
 		{"wrong scheme", "Sec-WebSocket-Protocol: json\r\nOrigin: http://exact.example\r\n", 403},
+		{"a body that does not come", "Sec-WebSocket-Protocol: json\r\nContent-Length: 5\r\n", 400},
+		{"a body in chunks", "Sec-WebSocket-Protocol: json\r\nTransfer-Encoding: chunked\r\n", 400},
 		{"header too large", "X: " + strings.Repeat("x", 30_000) + "\r\n", 431},
 	} {
-		if resp := s.request(c.header); resp.StatusCode != c.status {
+		resp := s.request(c.header)
+		if resp.StatusCode != c.status {
 			t.Errorf("%s: %s, want %d", c.name, resp.Status, c.status)
+		}
+		if named := resp.Header.Values("Sec-WebSocket-Protocol"); (named != nil) != (c.status == 101) {
+			t.Errorf("%s: %s names subprotocol %q", c.name, resp.Status, named)
 		}
 	}
 	status, body := s.getUpgrade("/ws", "soap")

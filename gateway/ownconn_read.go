@@ -96,9 +96,11 @@ func (in *input) Read(p []byte) (int, error) {
 			return 0, errIdle
 		}
 		in.c.flush()
+		in.c.relieve()
 		if err := in.refill(); err != nil {
 			return 0, err
 		}
+		in.c.help()
 	}
 	n := min(len(p), in.w-in.r)
 	good, bad := in.watch.feed(in.buf[in.r:in.r+n], int64(in.c.maxMessage()))

@@ -29,8 +29,8 @@ func (c *conn) start() {
 // small: a goroutine keeps the largest stack it ever needed, so after a quiet
 // while the sweeper nudges it and it goes on in a fresh one.
 func (c *conn) readLoop() {
+	c.flush()
 	for {
-		c.flush()
 		c.parked.Store(isParked)
 		err := c.in.wait()
 		c.parked.Store(0)
@@ -42,12 +42,30 @@ func (c *conn) readLoop() {
 		}
 		if err == nil {
 			c.deep.Store(true)
+			c.help()
 			err = c.take()
+			c.flush()
+			c.relieve()
 		}
 		if err != nil {
 			c.finish(c.readEnded(err))
 			return
 		}
+	}
+}
+
+// help and relieve bracket what the reader does without blocking, see scheduler.
+func (c *conn) help() {
+	if !c.helping {
+		c.helping = true
+		c.g.sched.help()
+	}
+}
+
+func (c *conn) relieve() {
+	if c.helping {
+		c.helping = false
+		c.g.sched.relieve()
 	}
 }
 

@@ -3,6 +3,7 @@ package gateway
 import (
 	"runtime"
 	"sync"
+	"sync/atomic"
 )
 
 // Bits of conn.state. pending bits are requests for the handler's owner.
@@ -89,6 +90,66 @@ type scheduler struct {
 	idle       int // parked and not yet signalled
 	stopped    bool
 	wg         sync.WaitGroup
+
+	helpers atomic.Int64 // readers at work who will look at the queue when done
+	waiting atomic.Int64 // length of the queue
+}
+
+// helped is how many connections a reader serves after its own batch: a message
+// from one connection to another or two needs no other goroutine, which costs
+// more to wake than the message to handle.
+const helped = 2
+
+// help says that the caller will call relieve soon, without blocking before.
+func (s *scheduler) help() { s.helpers.Add(1) }
+
+// relieve serves some of the queue and leaves the rest to the workers.
+func (s *scheduler) relieve() {
+	s.helpers.Add(-1)
+	if s.waiting.Load() == 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for range helped {
+		c := s.popLocked()
+		if c == nil {
+			return
+		}
+		s.mu.Unlock()
+		c.serve()
+		s.mu.Lock()
+	}
+	for n := s.waiting.Load(); n > 0 && s.startLocked(); n-- {
+	}
+}
+
+func (s *scheduler) popLocked() *conn {
+	c := s.head
+	if c == nil {
+		return nil
+	}
+	if s.head = c.next; s.head == nil {
+		s.tail = nil
+	}
+	c.next = nil
+	s.waiting.Add(-1)
+	return c
+}
+
+// startLocked puts one more worker to work; false if all are.
+func (s *scheduler) startLocked() bool {
+	switch {
+	case s.idle > 0:
+		s.idle--
+		s.cond.Signal()
+	case s.workers < s.max && !s.stopped:
+		s.workers++
+		s.wg.Go(s.work)
+	default:
+		return false
+	}
+	return true
 }
 
 func (s *scheduler) init() {
@@ -105,13 +166,9 @@ func (s *scheduler) push(c *conn) {
 		s.tail.next = c
 	}
 	s.tail = c
-	switch {
-	case s.idle > 0:
-		s.idle--
-		s.cond.Signal()
-	case s.workers < s.max && !s.stopped:
-		s.workers++
-		s.wg.Go(s.work)
+	s.waiting.Add(1)
+	if s.helpers.Load() == 0 {
+		s.startLocked()
 	}
 }
 
@@ -126,11 +183,7 @@ func (s *scheduler) work() {
 			s.idle++
 			s.cond.Wait()
 		}
-		c := s.head
-		if s.head = c.next; s.head == nil {
-			s.tail = nil
-		}
-		c.next = nil
+		c := s.popLocked()
 		s.mu.Unlock()
 		c.serve()
 		s.mu.Lock()

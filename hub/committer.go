@@ -306,7 +306,7 @@ func (c *committer) follow(appends []persist.Append) {
 			c.emitNext()
 		} else if ns := c.hub.spaces[a.Namespace]; ns != nil { // committed by another node
 			ns.applied(a.Message)
-			ns.emit(a.Message, nil, a.Message.Size())
+			ns.emit(a.Message, nil, a.Message.Size(), false)
 		}
 	}
 }
@@ -334,7 +334,7 @@ func (c *committer) emitTransients() {
 func (c *committer) emitNext() {
 	o := &c.emitting[c.emitted]
 	c.emitted++
-	o.ns.emit(o.m, o.c, o.size)
+	o.ns.emit(o.m, o.c, o.size, false)
 	if o.c != nil {
 		o.c.submitted.Add(-1)
 	}

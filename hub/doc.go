@@ -14,13 +14,15 @@
 //     transient message is emitted after everything its publisher submitted
 //     before it; a subscriber that has not reached it drops it, counted. Holds.
 //  2. State before packet. done of Publish runs after the sync; a will is
-//     durable before done of Attach. Holds for what this version keeps: messages,
-//     retained values, wills. Sessions and their filters end with the connection.
-//  3. No silent loss. A subscriber that lags reads what it missed from the log;
-//     only transient traffic is dropped, counted by reason. Holds while the
-//     subscriber is connected; subscribers that survive their connection do not
-//     exist yet.
-//  4. Exactly once. Does not hold yet: no QoS 2, no idempotency keys.
+//     durable before done of Attach. Holds over a crash for messages, retained
+//     values and wills. Sessions, their filters and what is in flight outlive
+//     their connection in memory only, so a crash or restart ends them.
+//  3. No silent loss. A subscriber that lags, or comes back to its session,
+//     reads what it missed from the log; only transient traffic is dropped,
+//     counted by reason. Holds until the broker ends.
+//  4. Exactly once. QoS 2 in both directions, over any number of connections of a
+//     session (PublishOnce, Assign, Received, Release). Holds until the broker
+//     ends; there are no idempotency keys yet.
 //  5. Bounded. Queues are bounded in bytes and entries, the tail in memory in
 //     bytes, publishes that wait are bounded per session and in total (Congested).
 //     Holds.
@@ -30,16 +32,19 @@
 // # Ownership
 //
 // A message given to Publish belongs to the hub and is shared by all receivers.
-// A *Session is used by its handler's goroutine; what other goroutines touch is
-// guarded by Session.mu or atomic.
+// A Session is the subscriber; a hold is one connection's grip on it, and what
+// engines know as subproto.Session. A hold is used by its handler's goroutine;
+// what other goroutines touch is guarded by Session.mu or atomic.
 //
-// Lock order: namespace.mu, then index.mu or Session.mu, never two sessions.
+// Lock order: namespace.mu, then Session.mu, then groups.mu, group.mu or index.mu;
+// never two sessions.
 //
 // # When slow
 //
 // A slow disk: publishes wait in the committer's queue, their sessions turn
 // Congested. A slow subscriber: its queue fills up, it is marked lagging and
 // reads from the log when it has drained what is queued; transient messages are
-// dropped meanwhile. A slow fan-out counts as waiting publishes, so it slows the
+// dropped meanwhile. A subscriber without a connection is one that lags. A shared
+// group whose members are all slow or away lags in the same way. A slow fan-out counts as waiting publishes, so it slows the
 // publishers, never the disk.
 package hub

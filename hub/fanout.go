@@ -5,8 +5,12 @@ import (
 	"sync"
 )
 
-// cachedMatches bounds the topics whose matches a shard remembers.
-const cachedMatches = 4096
+// A shard remembers the matches of so many topics, with so many registrations in
+// all (8 bytes each).
+const (
+	cachedMatches = 4096
+	cachedRefs    = 1 << 20
+)
 
 // shard is one fan-out goroutine with the sessions that belong to it.
 type shard struct {
@@ -21,8 +25,11 @@ type shard struct {
 	idx sync.Mutex // guards spaces; each index has its own lock
 	ix  map[*namespace]*index
 
-	// owned by the goroutine in run
+	// owned by whoever holds running: the goroutine in run, or a publisher that
+	// fans out its own message
+	running sync.Mutex
 	cache   map[cacheKey]*hits
+	refs    int // registrations in cache
 	scratch []*registration
 	touched []*Session
 }
@@ -35,6 +42,7 @@ type cacheKey struct {
 // hits is who wants a topic, valid for one version of the index.
 type hits struct {
 	version  uint64
+	refs     int // registrations in sessions and groups
 	sessions []hit
 	groups   []*group
 }
@@ -64,18 +72,32 @@ func (s *shard) index(ns *namespace) *index {
 }
 
 // put queues an entry; ns.mu of its namespace is held, so entries of one
-// namespace are queued in order.
+// namespace are queued in order. call or help has to follow.
 func (s *shard) put(e *entry) {
 	s.mu.Lock()
 	s.inbox = append(s.inbox, e)
-	first := len(s.inbox) == 1
 	s.mu.Unlock()
-	if first {
-		select {
-		case s.signal <- struct{}{}:
-		default:
-		}
+}
+
+// call has the shard's goroutine look at the inbox.
+func (s *shard) call() {
+	select {
+	case s.signal <- struct{}{}:
+	default:
 	}
+}
+
+// help handles what is in the inbox now, if nobody else does; false if the
+// shard's goroutine has to be called.
+func (s *shard) help() bool {
+	if !s.running.TryLock() {
+		return false
+	}
+	defer s.running.Unlock()
+	s.round()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.inbox) == 0
 }
 
 func (s *shard) run(ctx context.Context) {
@@ -90,34 +112,38 @@ func (s *shard) run(ctx context.Context) {
 	}
 }
 
-// work handles everything in the inbox and wakes each touched session once per
-// round.
+// work handles everything in the inbox.
 func (s *shard) work() {
-	for {
-		s.mu.Lock()
-		entries := s.inbox
-		s.inbox = s.spare[:0]
-		s.spare = nil
-		s.mu.Unlock()
-		if len(entries) == 0 {
-			return
-		}
-		for _, e := range entries {
-			s.deliver(e)
-		}
-		for i, sess := range s.touched {
-			sess.touched = false
-			sess.wake()
-			s.touched[i] = nil
-		}
-		s.touched = s.touched[:0]
-		clear(entries)
-		s.mu.Lock()
-		if cap(entries) <= 1<<16 {
-			s.spare = entries
-		}
-		s.mu.Unlock()
+	s.running.Lock()
+	defer s.running.Unlock()
+	for s.round() {
 	}
+}
+
+// round handles what is in the inbox and wakes each touched session once. It
+// reports whether there was anything. running is held.
+func (s *shard) round() bool {
+	s.mu.Lock()
+	entries := s.inbox
+	s.inbox = s.spare[:0]
+	s.spare = nil
+	s.mu.Unlock()
+	for _, e := range entries {
+		s.deliver(e)
+	}
+	for i, sess := range s.touched {
+		sess.touched = false
+		sess.wake()
+		s.touched[i] = nil
+	}
+	s.touched = s.touched[:0]
+	clear(entries)
+	s.mu.Lock()
+	if cap(entries) <= 1<<16 {
+		s.spare = entries
+	}
+	s.mu.Unlock()
+	return len(entries) > 0
 }
 
 // deliver queues one entry for every session of this shard that wants it.
@@ -153,10 +179,15 @@ func (s *shard) match(ns *namespace, topic string) *hits {
 	x.mu.Unlock()
 	h := groupHits(s.scratch)
 	h.version = version
-	if len(s.cache) >= cachedMatches {
+	if old := s.cache[key]; old != nil {
+		s.refs -= old.refs
+	}
+	if h.refs = len(s.scratch); len(s.cache) >= cachedMatches || s.refs+h.refs > cachedRefs {
 		clear(s.cache)
+		s.refs = 0
 	}
 	s.cache[key] = h
+	s.refs += h.refs
 	return h
 }
 

@@ -136,7 +136,7 @@ type outcome uint8
 const (
 	given outcome = iota
 	noRoom
-	unwanted // by rule, or nobody is left
+	unwanted // by rule, by every member
 )
 
 // offer gives a message to a member that has room.
@@ -145,7 +145,7 @@ func (g *group) offer(it item, m *msg.Message) outcome {
 	members, start := g.members, g.next
 	g.next++
 	g.mu.Unlock()
-	result := unwanted
+	refused := 0
 	for i := range members {
 		r := members[(start+i)%len(members)]
 		it.regs = []*registration{r}
@@ -155,11 +155,14 @@ func (g *group) offer(it item, m *msg.Message) outcome {
 				r.s.wake()
 			}
 			return given
-		case noRoom:
-			result = noRoom
+		case unwanted:
+			refused++
 		}
 	}
-	return result
+	if refused > 0 && refused == len(members) {
+		return unwanted
+	}
+	return noRoom
 }
 
 // offer takes a message of a shared group if the session is there and has room.
@@ -169,9 +172,10 @@ func (s *Session) offer(it item, m *msg.Message) (o outcome, wake bool) {
 	r := it.regs[0]
 	sub := r.sub.Load()
 	switch {
-	case r.gone.Load() || sub.NoLocal && m.Origin.Session == s.id || !s.mayReceive(m):
+	case sub.NoLocal && m.Origin.Session == s.id || !s.mayReceive(m):
 		return unwanted, false
-	case s.hold == nil || !s.roomForShared(min(m.QoS, sub.QoS)):
+	case s.hold == nil || r.gone.Load() || // gone: who came meanwhile may have it
+		!s.roomForShared(min(m.QoS, sub.QoS)):
 		return noRoom, false
 	}
 	s.in.queue.push(it)

@@ -12,14 +12,15 @@ import (
 // what was read back from the log; then the queue; and when that is empty and the
 // session lags, the next chunk of the log is asked for.
 type inbound struct {
-	redo    []flight   // to be fetched and sent again
-	side    []sideItem // to be fetched
-	fetched []item     // of redo and side, read
-	backlog []item     // read from the log: older than anything in queue
-	queue   queue
-	lag     lag
-	away    []span // absences while lagging: nothing was collected at QoS 0
-	reading bool   // a reader works, or is about to
+	redo     []flight   // to be fetched and sent again
+	side     []sideItem // to be fetched
+	sideRefs int        // of side: regs of all items
+	fetched  []item     // of redo and side, read
+	backlog  []item     // read from the log: older than anything in queue
+	queue    queue
+	lag      lag
+	away     []span // absences while lagging: nothing was collected at QoS 0
+	reading  bool   // a reader works, or is about to
 
 	unacked map[uint64]flight // by ref
 	ref     uint64
@@ -68,6 +69,16 @@ type queue struct {
 	ring  []item
 	first int
 	n     int
+	refs  int // filters of all items beyond the first of each
+}
+
+// queueRefs bounds queue.refs, and what one read of the log keeps: overlapping
+// filters make a delivery large (8 bytes each).
+const queueRefs = 1 << 16
+
+// room tells whether an item with so many filters fits.
+func (q *queue) room(limit, filters int) bool {
+	return q.n < limit && (q.n == 0 || q.refs+filters-1 <= queueRefs)
 }
 
 func (q *queue) push(it item) {
@@ -80,6 +91,7 @@ func (q *queue) push(it item) {
 	}
 	q.ring[(q.first+q.n)%len(q.ring)] = it
 	q.n++
+	q.refs += len(it.regs) - 1
 }
 
 func (q *queue) front() *item { return &q.ring[q.first] }
@@ -87,6 +99,7 @@ func (q *queue) front() *item { return &q.ring[q.first] }
 // pop drops the front; an empty big ring is given back, so that an idle session
 // holds little.
 func (q *queue) pop() {
+	q.refs -= len(q.ring[q.first].regs) - 1
 	q.ring[q.first] = item{}
 	q.first = (q.first + 1) % len(q.ring)
 	q.n--
@@ -124,10 +137,10 @@ func (s *Session) push(e *entry, m *msg.Message, regs []*registration) (taken, w
 	case in.lag.on:
 		s.hub.drops.lagging.Inc()
 		return false, false
-	case in.queue.n >= s.hub.lim.QueueMessages && e.offset != 0:
+	case !in.queue.room(s.hub.lim.QueueMessages, len(regs)) && e.offset != 0:
 		s.startLag(e.offset, e.offset)
 		return true, false
-	case in.queue.n >= s.hub.lim.QueueMessages:
+	case !in.queue.room(s.hub.lim.QueueMessages, len(regs)):
 		s.hub.drops.queueFull.Inc()
 		return false, false
 	}

@@ -128,7 +128,7 @@ func (x *index) match(topic string, into []*registration) []*registration {
 }
 
 // match walks the levels of topic that are left. reserved: the topic's first
-// level is not reached by leading wildcards (DESIGN section 7, [MQTT-4.7.2-1]).
+// level is not reached by leading wildcards ([MQTT-4.7.2-1]).
 func (n *levelNode) match(rest string, first, reserved bool, into []*registration) []*registration {
 	if !first || !reserved {
 		into = append(into, n.below.regs...)

@@ -68,8 +68,10 @@ func (ns *namespace) applied(m *msg.Message) {
 }
 
 // emit appends a message to the tail and hands it to all shards. Stored
-// messages come in log order, from the follower only.
-func (ns *namespace) emit(m *msg.Message, from *hold, size int) {
+// messages come in log order, from the follower only. here: the caller has the
+// time to fan out itself if nobody else does: waking another goroutine for one
+// message costs more than the message.
+func (ns *namespace) emit(m *msg.Message, from *hold, size int, here bool) {
 	e := &entry{offset: m.Offset, size: size, ns: ns, from: from}
 	ns.mu.Lock()
 	if m.Stored() {
@@ -87,6 +89,11 @@ func (ns *namespace) emit(m *msg.Message, from *hold, size int) {
 		s.put(e)
 	}
 	ns.mu.Unlock()
+	for _, s := range ns.hub.shards {
+		if !here || !s.help() {
+			s.call()
+		}
+	}
 }
 
 // retain updates the retained value of m's topic. ns.mu is held.

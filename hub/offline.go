@@ -43,6 +43,7 @@ func (s *Session) goOffline(head msg.Offset) {
 		}
 	}
 	in.side = append(side, in.side...)
+	in.sideRefs += sideRefs(side)
 	in.fetched, in.redo, in.reading = nil, nil, false
 	var from, to msg.Offset
 	note := func(o msg.Offset) {

@@ -32,7 +32,7 @@ func (c *hold) Publish(m *msg.Message, done func(msg.Offset, error)) {
 	default:
 		size := m.Size()
 		c.s.hub.park(c, size)
-		c.s.ns.emit(m, c, size)
+		c.s.ns.emit(m, c, size, true)
 		if done != nil {
 			done(0, nil)
 		}

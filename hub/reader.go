@@ -2,6 +2,7 @@ package hub
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"parley/msg"
@@ -89,6 +90,7 @@ func (c *hold) sideRead(items []sideItem) {
 	defer s.mu.Unlock()
 	if c.state == holdLive {
 		s.in.side = append(s.in.side, items...)
+		s.in.sideRefs += sideRefs(items)
 		s.askReader()
 	}
 }
@@ -135,6 +137,7 @@ func (s *Session) readMore() {
 		s.in.fetched = append(s.in.fetched, items...)
 	case len(t.side) > 0:
 		s.in.side = s.in.side[len(t.side):]
+		s.in.sideRefs -= sideRefs(t.side)
 		s.in.fetched = append(s.in.fetched, items...)
 	case t.lag.on:
 		s.caughtUp(t.lag, items, next, err)
@@ -219,6 +222,7 @@ func (s *Session) readLag(t task) ([]item, msg.Offset, error) {
 		return nil, 0, err
 	}
 	var items []item
+	refs := 0
 	byTopic := map[string][]*registration{}
 	for _, m := range ms {
 		found, ok := byTopic[m.Topic]
@@ -234,8 +238,12 @@ func (s *Session) readLag(t task) ([]item, msg.Offset, error) {
 		if len(found) == 0 || absent(t.away, m.Offset) && (m.QoS == 0 || granted(found) == 0) {
 			continue
 		}
-		if s.mayReceive(m) {
-			items = append(items, item{m: m, regs: found})
+		if !s.mayReceive(m) {
+			continue
+		}
+		items = append(items, item{m: m, regs: found})
+		if refs += len(found) - 1; refs > queueRefs {
+			return items, m.Offset + 1, nil
 		}
 	}
 	return items, next, nil
@@ -245,9 +253,13 @@ func (s *Session) readLag(t task) ([]item, msg.Offset, error) {
 // its own publisher.
 func (s *Session) since(m *msg.Message, regs []*registration) []*registration {
 	own := m.Origin.Session == s.id
+	not := func(r *registration) bool { return m.Offset <= r.start || own && r.sub.Load().NoLocal }
+	if !slices.ContainsFunc(regs, not) {
+		return regs
+	}
 	var some []*registration
 	for _, r := range regs {
-		if m.Offset > r.start && !(own && r.sub.Load().NoLocal) {
+		if !not(r) {
 			some = append(some, r)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 type retained struct {
 	root  retainedNode
 	count int
+	nodes int // levels in the tree: what one filter looks at at most
 }
 
 type retainedNode struct {
@@ -37,6 +38,7 @@ func (r *retained) set(topic string, at msg.Offset) bool {
 				n.children = map[string]*retainedNode{}
 			}
 			n.children[strings.Clone(level)] = c
+			r.nodes++
 		}
 		n = c
 	}
@@ -76,26 +78,43 @@ func (r *retained) remove(topic string) bool {
 	r.count--
 	for i := len(levels) - 1; i >= 0 && n.offset == 0 && len(n.children) == 0; i-- {
 		delete(path[i].children, levels[i])
+		r.nodes--
 		n = path[i]
 	}
 	return true
 }
 
-// find lists the values whose topics f matches, in no order.
-func (r *retained) find(f msg.Filter) []retainedTopic {
-	var found []retainedTopic
-	add := func(topic string, n *retainedNode) {
-		if n.offset != 0 && f.Matches(topic) {
-			found = append(found, retainedTopic{topic, n.offset})
-		}
+// search is one filter's way through the tree. It ends early when it has used
+// up its steps (levels looked at) or has found more than limit.
+type search struct {
+	filter msg.Filter
+	steps  int
+	limit  int
+	found  []retainedTopic
+}
+
+// find lists the values whose topics s.filter matches, in no order; false if it
+// ended early.
+func (r *retained) find(s *search) bool {
+	levels := strings.Split(s.filter.Pattern, "/")
+	if s.filter.Kind == msg.FilterPrefix {
+		return r.root.prefix("", levels, s)
 	}
-	levels := strings.Split(f.Pattern, "/")
-	if f.Kind == msg.FilterPrefix {
-		r.root.prefix("", levels, add)
-	} else {
-		r.root.levels("", levels, add)
+	return r.root.walk("", levels, true, s)
+}
+
+// add takes the value at n, if there is one that the filter matches.
+func (s *search) add(topic string, n *retainedNode) bool {
+	if n.offset != 0 && s.filter.Matches(topic) {
+		s.found = append(s.found, retainedTopic{topic, n.offset})
 	}
-	return found
+	return len(s.found) <= s.limit
+}
+
+// step counts one level looked at.
+func (s *search) step() bool {
+	s.steps--
+	return s.steps >= 0
 }
 
 func join(parent, level string, root bool) string {
@@ -105,53 +124,59 @@ func join(parent, level string, root bool) string {
 	return parent + "/" + level
 }
 
-func (n *retainedNode) levels(path string, rest []string, add func(string, *retainedNode)) {
-	n.walk(path, rest, true, add)
-}
-
 // walk follows a filter's levels; a "#" takes the node itself and all below.
-func (n *retainedNode) walk(path string, rest []string, root bool, add func(string, *retainedNode)) {
+func (n *retainedNode) walk(path string, rest []string, root bool, s *search) bool {
+	if !s.step() {
+		return false
+	}
 	switch {
 	case len(rest) == 0:
-		add(path, n)
+		return s.add(path, n)
 	case rest[0] == "#":
-		n.all(path, root, add)
+		return n.all(path, root, s)
 	case rest[0] == "+":
 		for level, c := range n.children {
-			c.walk(join(path, level, root), rest[1:], false, add)
+			if !c.walk(join(path, level, root), rest[1:], false, s) {
+				return false
+			}
 		}
 	default:
 		if c := n.children[rest[0]]; c != nil {
-			c.walk(join(path, rest[0], root), rest[1:], false, add)
+			return c.walk(join(path, rest[0], root), rest[1:], false, s)
 		}
 	}
+	return true
 }
 
 // prefix follows whole levels and then takes the children that begin with the
 // last one.
-func (n *retainedNode) prefix(path string, rest []string, add func(string, *retainedNode)) {
+func (n *retainedNode) prefix(path string, rest []string, s *search) bool {
 	root := true
 	for len(rest) > 1 {
 		c := n.children[rest[0]]
 		if c == nil {
-			return
+			return true
 		}
 		path, n, rest, root = join(path, rest[0], root), c, rest[1:], false
 	}
 	for level, c := range n.children {
-		if strings.HasPrefix(level, rest[0]) {
-			c.all(join(path, level, root), false, add)
+		if !s.step() || strings.HasPrefix(level, rest[0]) && !c.all(join(path, level, root), false, s) {
+			return false
 		}
 	}
+	return true
 }
 
-func (n *retainedNode) all(path string, root bool, add func(string, *retainedNode)) {
-	if !root {
-		add(path, n)
+func (n *retainedNode) all(path string, root bool, s *search) bool {
+	if !s.step() || !root && !s.add(path, n) {
+		return false
 	}
 	for level, c := range n.children {
-		c.all(join(path, level, root), false, add)
+		if !c.all(join(path, level, root), false, s) {
+			return false
+		}
 	}
+	return true
 }
 
 const retainedPrefix = "r/"

@@ -188,7 +188,11 @@ func TestRetainedTreeAgreesWithFilter(t *testing.T) {
 				want = append(want, fmt.Sprint(topic, o))
 			}
 		}
-		for _, found := range tree.find(f) {
+		s := search{filter: f, steps: 2*tree.nodes + 2, limit: tree.count} // a filter alone is never refused
+		if !tree.find(&s) {
+			t.Fatalf("%v: ended early, %d steps left, %d found of %d", f, s.steps, len(s.found), tree.count)
+		}
+		for _, found := range s.found {
 			got = append(got, fmt.Sprint(found.topic, found.offset))
 		}
 		slices.Sort(want)
@@ -200,8 +204,8 @@ func TestRetainedTreeAgreesWithFilter(t *testing.T) {
 	for topic := range have {
 		tree.remove(topic)
 	}
-	if tree.count != 0 || len(tree.root.children) != 0 {
-		t.Fatalf("%d values, %d branches are left", tree.count, len(tree.root.children))
+	if tree.count != 0 || tree.nodes != 0 || len(tree.root.children) != 0 {
+		t.Fatalf("%d values, %d levels, %d branches are left", tree.count, tree.nodes, len(tree.root.children))
 	}
 }
 

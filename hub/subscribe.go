@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -23,29 +24,73 @@ func (c *hold) Subscribe(subs []msg.Subscription, done func([]msg.SubscribeResul
 		results[i].Err = s.maySubscribe(subs[i].Filter)
 	}
 	var found []sideItem
-	s.ns.mu.Lock()
-	start := s.ns.head
+	burst := c.newBurst()
 	for i := range subs {
-		if results[i].Err != nil {
-			continue
-		}
-		r, isNew, err := c.register(&subs[i], start)
-		if err != nil {
-			results[i].Err = err
-			continue
-		}
-		results[i].Start = start
-		if sends(&subs[i], isNew) {
-			for _, t := range s.ns.retained.find(subs[i].Filter) {
-				found = append(found, sideItem{offset: t.offset, regs: []*registration{r}})
-			}
+		if results[i].Err == nil {
+			results[i].Start, results[i].Err = c.subscribeOne(&subs[i], burst, &found)
 		}
 	}
-	s.ns.mu.Unlock()
 	done(results)
 	if len(found) > 0 {
 		c.sideRead(mergeSide(found))
 	}
+}
+
+// A SUBSCRIBE may look at every level of the retained tree several times, or at
+// so many levels, whichever is more; and a session may wait for every retained
+// value and so many more (the same value counts once for each of its filters).
+// Filters that overlap multiply both, and what is over is refused.
+const (
+	burstWalks = 4
+	burstSteps = 1 << 21
+	burstSlack = 1 << 16
+)
+
+// burst is what one Subscribe may still spend on finding retained values.
+type burst struct {
+	steps int
+	waits int // refs that wait to be read for the session already, and found since
+}
+
+func (c *hold) newBurst() *burst {
+	ns := c.s.ns
+	ns.mu.Lock()
+	nodes := ns.retained.nodes
+	ns.mu.Unlock()
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	return &burst{steps: max(burstWalks*nodes, burstSteps), waits: c.s.in.sideRefs}
+}
+
+// subscribeOne registers one filter and finds its retained values, both at one
+// position. The namespace waits for no more than this.
+func (c *hold) subscribeOne(sub *msg.Subscription, b *burst, found *[]sideItem) (msg.Offset, error) {
+	ns := c.s.ns
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	c.s.mu.Lock()
+	isNew := c.s.regs[sub.Filter] == nil
+	c.s.mu.Unlock()
+	var values []retainedTopic
+	if sends(sub, isNew) {
+		s := search{filter: sub.Filter, steps: b.steps, limit: max(0, ns.retained.count+burstSlack-b.waits)}
+		ok := ns.retained.find(&s)
+		if b.steps = s.steps; !ok {
+			return 0, fmt.Errorf("%w: more retained values to look for than one session may", msg.ErrQuota)
+		}
+		values = s.found
+	}
+	start := ns.head
+	r, err := c.register(sub, start)
+	if err != nil {
+		return 0, err
+	}
+	b.waits += len(values)
+	regs := []*registration{r}
+	for _, v := range values {
+		*found = append(*found, sideItem{offset: v.offset, regs: regs})
+	}
+	return start, nil
 }
 
 // sends tells whether retained values are sent on subscribing: never to a
@@ -72,20 +117,20 @@ func (s *Session) maySubscribe(f msg.Filter) error {
 
 // register adds or replaces one filter. ns.mu is held, so the position is one for
 // retained values and stream.
-func (c *hold) register(sub *msg.Subscription, start msg.Offset) (*registration, bool, error) {
+func (c *hold) register(sub *msg.Subscription, start msg.Offset) (*registration, error) {
 	s := c.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := c.err(); err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	own := *sub
 	if r := s.regs[sub.Filter]; r != nil { // replaced without losing a message [MQTT-3.8.4-3]
 		r.sub.Store(&own)
-		return r, false, nil
+		return r, nil
 	}
 	if len(s.regs) >= s.hub.lim.Subscriptions {
-		return nil, false, fmt.Errorf("%w: %d are allowed", msg.ErrTooManySubs, s.hub.lim.Subscriptions)
+		return nil, fmt.Errorf("%w: %d are allowed", msg.ErrTooManySubs, s.hub.lim.Subscriptions)
 	}
 	r := &registration{s: s, filter: sub.Filter, from: s.ns.seq, start: start}
 	r.sub.Store(&own)
@@ -99,7 +144,7 @@ func (c *hold) register(sub *msg.Subscription, start msg.Offset) (*registration,
 		s.shard.index(s.ns).add(r)
 	}
 	s.hub.met.Subscriptions.Inc()
-	return r, true, nil
+	return r, nil
 }
 
 // Unsubscribe: see subproto.Session.
@@ -148,23 +193,30 @@ func (s *Session) unindex(r *registration) {
 
 // mergeSide sorts by offset and merges the filters that found the same value.
 func mergeSide(items []sideItem) []sideItem {
-	slices.SortStableFunc(items, func(a, b sideItem) int {
-		switch {
-		case a.offset < b.offset:
-			return -1
-		case a.offset > b.offset:
-			return 1
+	slices.SortStableFunc(items, func(a, b sideItem) int { return cmp.Compare(a.offset, b.offset) })
+	out := items[:0]
+	for i := 0; i < len(items); {
+		it, n := items[i], 1
+		for i+n < len(items) && items[i+n].offset == it.offset {
+			n++
 		}
-		return 0
-	})
-	out := items[:1]
-	for _, it := range items[1:] {
-		last := &out[len(out)-1]
-		if last.offset == it.offset {
-			last.regs = append(last.regs[:len(last.regs):len(last.regs)], it.regs...)
-			continue
+		if n > 1 {
+			it.regs = make([]*registration, 0, n)
+			for _, same := range items[i : i+n] {
+				it.regs = append(it.regs, same.regs...)
+			}
 		}
 		out = append(out, it)
+		i += n
 	}
+	clear(items[len(out):])
 	return out
+}
+
+// sideRefs is what items count against a session's waiting retained values.
+func sideRefs(items []sideItem) (n int) {
+	for i := range items {
+		n += len(items[i].regs)
+	}
+	return n
 }

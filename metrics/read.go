@@ -17,3 +17,17 @@ func (s *Set) OpenConnections() map[string]int {
 	}
 	return open
 }
+
+// Total adds up a counter over all its labels; for status pages.
+func (s *Set) Total(name string) int64 {
+	total := 0.0
+	families, _ := s.reg.Gather()
+	for _, f := range families {
+		if f.GetName() == name {
+			for _, m := range f.GetMetric() {
+				total += m.GetCounter().GetValue()
+			}
+		}
+	}
+	return int64(total)
+}

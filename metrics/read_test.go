@@ -14,3 +14,15 @@ func TestOpenConnections(t *testing.T) {
 		t.Errorf("%v, want %v", got, want)
 	}
 }
+
+func TestTotal(t *testing.T) {
+	s := New()
+	s.Received.WithLabelValues("mqtt").Add(3)
+	s.Received.WithLabelValues("json").Add(4)
+	if got := s.Total("parley_messages_received_total"); got != 7 {
+		t.Errorf("%d, want 7", got)
+	}
+	if got := s.Total("nothing"); got != 0 {
+		t.Errorf("%d, want 0", got)
+	}
+}

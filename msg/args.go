@@ -25,47 +25,6 @@ func ArgsPayload(c Codec, args, kwargs []byte) Payload {
 	return Payload{Form: FormArgs, Codec: c, Data: b}
 }
 
-// SplitArray finds the elements of one array encoded in c and appends them to
-// dst, each as it stands in data (a WAMP message: its type, ids, options,
-// arguments). Everything has to be well-formed, nested at most 1,024 deep, and
-// nothing may follow the array; whether a view can show the elements is not
-// looked at. The error wraps ErrProtocol.
-func SplitArray(c Codec, data []byte, dst [][]byte) ([][]byte, error) {
-	s := scanner{codec: c, b: data, limit: laxDepth, lax: true}
-	var t token
-	if err := s.next(&t); err != nil {
-		return dst, protocolError(err)
-	}
-	if t.kind != tokArray {
-		return dst, protocolError(errSyntax)
-	}
-	for n := uint64(0); ; n++ {
-		more, err := s.more(&t, n)
-		if err == nil && !more {
-			err = s.end()
-			if err == nil {
-				return dst, nil
-			}
-		}
-		if err != nil {
-			return dst, protocolError(err)
-		}
-		from := s.start()
-		if err := s.value(nil, 1); err != nil {
-			return dst, protocolError(err)
-		}
-		dst = append(dst, data[from:s.i:s.i])
-	}
-}
-
-func protocolError(err error) error { return &wrapped{ErrProtocol, err} }
-
-// wrapped is two errors in one: what the peer sees and why.
-type wrapped struct{ sentinel, cause error }
-
-func (w *wrapped) Error() string   { return w.sentinel.Error() + ": " + w.cause.Error() }
-func (w *wrapped) Unwrap() []error { return []error{w.sentinel, w.cause} }
-
 func emptyArray(c Codec) []byte {
 	if c == CodecJSON {
 		return []byte("[]")

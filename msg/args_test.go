@@ -27,41 +27,24 @@ func TestArgsPayload(t *testing.T) {
 	}
 }
 
-func TestSplitArray(t *testing.T) {
-	for _, c := range []struct {
-		codec Codec
-		data  string
-		want  []string
-	}{
-		{CodecJSON, ` [16, 1 ,{"a":"\ud800"},"x" ,[1e999] ] `, []string{"16", "1", `{"a":"\ud800"}`, `"x"`, "[1e999]"}},
-		{CodecJSON, `[]`, nil},
-		{CodecMsgpack, "\x93\x10\x81\x01\x02\xa1\xff", []string{"\x10", "\x81\x01\x02", "\xa1\xff"}},
-		{CodecCBOR, "\x9f\x10\xa1\x01\x02\xff", []string{"\x10", "\xa1\x01\x02"}},
-	} {
-		parts, err := SplitArray(c.codec, []byte(c.data), nil)
-		if err != nil || len(parts) != len(c.want) {
-			t.Errorf("%q: %q, %v", c.data, parts, err)
-			continue
-		}
-		for i := range parts {
-			if string(parts[i]) != c.want[i] {
-				t.Errorf("%q: part %d is %q", c.data, i, parts[i])
-			}
-		}
-	}
+// What is malformed is found wherever it stands in the arguments.
+func TestMalformedArgs(t *testing.T) {
+	outer := map[Codec][2]string{CodecJSON: {"[", "]"}, CodecMsgpack: {"\x91", ""}, CodecCBOR: {"\x81", ""}}
 	for _, c := range []struct {
 		codec Codec
 		data  string
 	}{
-		{CodecJSON, ""}, {CodecJSON, "{}"}, {CodecJSON, "[1,]"}, {CodecJSON, "[1 2]"}, {CodecJSON, "[1]x"}, {CodecJSON, "[,1]"},
+		{CodecJSON, "{}"}, {CodecJSON, "[1,]"}, {CodecJSON, "[1 2]"}, {CodecJSON, "[1]x"}, {CodecJSON, "[,1]"},
 		{CodecJSON, `[{"a"}]`}, {CodecJSON, `[{"a":1,}]`}, {CodecJSON, `[{1:2}]`}, {CodecJSON, "[01]"}, {CodecJSON, "[1.]"}, {CodecJSON, "[.5]"},
 		{CodecJSON, "[+1]"}, {CodecJSON, "[1e]"}, {CodecJSON, "[-]"}, {CodecJSON, "[tru]"}, {CodecJSON, "[\"\n\"]"}, {CodecJSON, `["\x"]`}, {CodecJSON, `["\u12"]`}, {CodecJSON, `["a]`}, {CodecJSON, `["\`},
 		{CodecJSON, "[\v1]"}, {CodecJSON, "[NaN]"}, {CodecJSON, strings.Repeat("[", 2000) + strings.Repeat("]", 2000)},
 		{CodecMsgpack, "\x92\x01"}, {CodecMsgpack, "\x91\x01\x02"}, {CodecMsgpack, "\x80"}, {CodecMsgpack, strings.Repeat("\x91", 5000) + "\x01"},
 		{CodecCBOR, "\x9f\x01"}, {CodecCBOR, "\x81\xff"}, {CodecCBOR, "\x81\xa1\x80\x01"}, {CodecCBOR, strings.Repeat("\xc0", 5000)},
 	} {
-		if parts, err := SplitArray(c.codec, []byte(c.data), nil); err == nil {
-			t.Errorf("%.40q: %q", c.data, parts)
+		around := outer[c.codec]
+		p := Payload{Form: FormArgs, Codec: c.codec, Data: []byte(around[0] + c.data + around[1])}
+		if parts, err := splitArgs(&p); err == nil {
+			t.Errorf("%.40q: %+v", p.Data, parts)
 		}
 	}
 }

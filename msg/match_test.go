@@ -61,7 +61,7 @@ func patterns(t *testing.T) []Filter {
 	return out
 }
 
-// slowMatch is the rule of DESIGN section 7 written down as plainly as possible.
+// slowMatch is the rule of docs/adr/0003-topic-mapping.md written down as plainly as possible.
 func slowMatch(f Filter, topic string) bool {
 	first := strings.Split(topic, "/")[0]
 	reserved := strings.HasPrefix(first, "$") || first == "wamp" || first == "parley"

@@ -16,8 +16,6 @@ var (
 const (
 	// maxDepth is how deeply arrays and objects may nest in a view.
 	maxDepth = 64
-	// laxDepth bounds the recursion where only boundaries are looked for.
-	laxDepth = 1024
 	// unknownCount marks a container whose end is found, not counted.
 	unknownCount = ^uint64(0)
 	// maxIntDigits is the length of the largest float64 (1.79e308): a number
@@ -56,7 +54,6 @@ type token struct {
 // nothing: no length is believed before the bytes are there.
 type scanner struct {
 	codec   Codec
-	lax     bool // only find boundaries: values no view could show are fine
 	skim    bool // JSON: numbers are checked, their values are not wanted
 	b       []byte
 	i       int
@@ -143,9 +140,6 @@ func (s *scanner) container(t *token, e *encoder, depth int) error {
 
 func (s *scanner) key(e *encoder) error {
 	var k token
-	if s.lax && s.codec != CodecJSON {
-		return s.value(nil, s.limit) // any scalar; a container is too deep here
-	}
 	if err := s.next(&k); err != nil {
 		return err
 	}

@@ -141,7 +141,7 @@ func (s *scanner) jsonEscape() error {
 		return errSyntax
 	}
 	s.i += 6
-	if u < 0xd800 || u > 0xdfff || s.lax {
+	if u < 0xd800 || u > 0xdfff {
 		return nil
 	}
 	low, ok := hex4(s.b[s.i:])
@@ -204,7 +204,7 @@ func (s *scanner) jsonNumber(t *token) error {
 			return errSyntax
 		}
 	}
-	if s.lax || s.skim && len(digits) < 200 && exponent < 3 { // below 1e299
+	if s.skim && len(digits) < 200 && exponent < 3 { // below 1e299
 		t.kind = tokFloat
 		return nil
 	}

@@ -49,7 +49,7 @@ func args(c Codec, data string) Payload {
 	return Payload{Form: FormArgs, Codec: c, Data: b}
 }
 
-// TestViewsTable is the table of DESIGN section 7, row by row.
+// TestViewsTable is the table of docs/adr/0004-payload-views.md, row by row.
 func TestViewsTable(t *testing.T) {
 	for name, c := range map[string]struct {
 		in   Payload

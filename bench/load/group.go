@@ -104,40 +104,50 @@ func (g *Group) progress() {
 }
 
 func (g *Group) connect(ctx context.Context) error {
-	for i := range g.plan.Subscribers {
-		c, err := dial(ctx, g.plan.Addr, local(i), fmt.Sprintf("sub-%d", i), 32<<10)
-		if err != nil {
-			return err
-		}
-		s := &subscriber{c: c, g: g, onProgress: g.progress, streams: make([]*Stream, g.plan.Publishers)}
-		g.subscribers = append(g.subscribers, s)
-		for p := range s.streams {
-			if g.plan.Hears(i, p) {
-				s.streams[p] = &Stream{}
-			}
-		}
-		if err := c.subscribe(g.plan.Filter(i), g.plan.QoS); err != nil {
-			return err
+	g.subscribers = make([]*subscriber, g.plan.Subscribers)
+	g.publishers = make([]*publisher, g.plan.Publishers)
+	if err := parallel(g.plan.Subscribers, func(i int) (err error) {
+		g.subscribers[i], err = g.subscriber(ctx, i)
+		return err
+	}); err != nil {
+		return err
+	}
+	return parallel(g.plan.Publishers, func(i int) (err error) {
+		g.publishers[i], err = g.publisher(ctx, i)
+		return err
+	})
+}
+
+func (g *Group) subscriber(ctx context.Context, i int) (*subscriber, error) {
+	c, err := dial(ctx, g.plan.Addr, local(i), fmt.Sprintf("sub-%d", i), 32<<10)
+	if err != nil {
+		return nil, err
+	}
+	s := &subscriber{c: c, g: g, onProgress: g.progress, streams: make([]*Stream, g.plan.Publishers)}
+	for p := range s.streams {
+		if g.plan.Hears(i, p) {
+			s.streams[p] = &Stream{}
 		}
 	}
-	for i := range g.plan.Publishers {
-		c, err := dial(ctx, g.plan.Addr, local(i), fmt.Sprintf("pub-%d", i), 4<<10)
-		if err != nil {
-			return err
-		}
-		p := &publisher{
-			c: c, index: uint32(i), qos: g.plan.QoS, burst: g.plan.Burst, need: int32(g.plan.QoS),
-			clock: g.clock, acksSince: &g.since, onProgress: g.progress,
-		}
-		for s := range g.plan.Subscribers {
-			if g.plan.Hears(s, i) {
-				p.need++
-			}
-		}
-		p.prepare(g.plan.Topic(i), g.run, g.plan.Size, g.plan.Window)
-		g.publishers = append(g.publishers, p)
+	return s, c.subscribe(g.plan.Filter(i), g.plan.QoS)
+}
+
+func (g *Group) publisher(ctx context.Context, i int) (*publisher, error) {
+	c, err := dial(ctx, g.plan.Addr, local(i), fmt.Sprintf("pub-%d", i), 4<<10)
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	p := &publisher{
+		c: c, index: uint32(i), qos: g.plan.QoS, burst: g.plan.Burst, need: int32(g.plan.QoS),
+		clock: g.clock, acksSince: &g.since, onProgress: g.progress,
+	}
+	for s := range g.plan.Subscribers {
+		if g.plan.Hears(s, i) {
+			p.need++
+		}
+	}
+	p.prepare(g.plan.Topic(i), g.run, g.plan.Size, g.plan.Window)
+	return p, nil
 }
 
 // local spreads clients over loopback addresses, as if from several machines.
@@ -259,9 +269,13 @@ func (g *Group) pace(stop <-chan struct{}) {
 func (g *Group) abort() {
 	g.closing.Store(true)
 	for _, s := range g.subscribers {
-		s.c.abort()
+		if s != nil { // nil: connecting failed before
+			s.c.abort()
+		}
 	}
 	for _, p := range g.publishers {
-		p.c.abort()
+		if p != nil {
+			p.c.abort()
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -171,5 +172,17 @@ func TestPark(t *testing.T) {
 	p.Close()
 	if _, err := Park(t.Context(), "127.0.0.1:1", 3, func() {}); err == nil {
 		t.Error("connected to nobody")
+	}
+}
+
+func TestParallelEndsWithTheFirstError(t *testing.T) {
+	var calls atomic.Int64
+	want := errors.New("x")
+	if err := parallel(1000, func(int) error { calls.Add(1); return want }); !errors.Is(err, want) || calls.Load() > 32 {
+		t.Errorf("%v after %d calls, each of which failed", err, calls.Load())
+	}
+	calls.Store(0)
+	if err := parallel(100, func(int) error { calls.Add(1); return nil }); err != nil || calls.Load() != 100 {
+		t.Errorf("%v after %d calls", err, calls.Load())
 	}
 }

@@ -260,6 +260,28 @@ func TestShellClients(t *testing.T) {
 	}
 }
 
+// The address that is printed can be opened: a browser has no way to 0.0.0.0.
+func TestPageURL(t *testing.T) {
+	for _, c := range []struct {
+		address, bound, want string
+		secure               bool
+	}{
+		{"127.0.0.1:8080", "127.0.0.1:8080", "http://127.0.0.1:8080/", false},
+		{"127.0.0.1:0", "127.0.0.1:43210", "http://127.0.0.1:43210/", false},
+		{"0.0.0.0:8080", "[::]:8080", "http://127.0.0.1:8080/", false}, // what Go binds for it
+		{"[::]:8443", "[::]:8443", "https://[::1]:8443/", true},
+		{"localhost:8080", "127.0.0.1:8080", "http://localhost:8080/", false},
+	} {
+		at, err := net.ResolveTCPAddr("tcp", c.bound)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := pageURL(c.address, at, c.secure); got != c.want {
+			t.Errorf("%s bound as %s: %s, want %s", c.address, c.bound, got, c.want)
+		}
+	}
+}
+
 // In a container the health check knows the environment, not serve's flags.
 func TestHealthInAContainer(t *testing.T) {
 	s := start(t, configured(t, nil))

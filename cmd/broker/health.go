@@ -76,6 +76,22 @@ func ownURL(listen string, secure bool) (string, error) {
 	return scheme + "://" + net.JoinHostPort(host, port), nil
 }
 
+// pageURL is the address of the page for a browser on this machine: 0.0.0.0 and ::
+// are none. at is where the listener of address ended up, with its port.
+func pageURL(address string, at net.Addr, secure bool) string {
+	bound := at.String()
+	if host, _, err := net.SplitHostPort(address); err == nil {
+		if _, port, err := net.SplitHostPort(bound); err == nil {
+			bound = net.JoinHostPort(host, port)
+		}
+	}
+	url, err := ownURL(bound, secure)
+	if err != nil {
+		return bound
+	}
+	return url + "/"
+}
+
 // ask prints the answer and fails unless it is 200. The certificate of the own
 // listener is not checked: it names the public host, not the loopback address.
 func ask(ctx context.Context, out io.Writer, url string, own bool) error {

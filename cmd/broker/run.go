@@ -233,6 +233,7 @@ func (b *broker) run(ctx context.Context, ready func(Running)) error {
 	inner.start("hub", func() error { return b.hub.Run(hubCtx) })
 	engines := &parts{failed: make(chan struct{})}
 	engines.start("wamp", func() error { return b.wamp.Run(wampCtx) })
+	engines.start("status", func() error { return b.publishStatus(wampCtx) })
 	engines.start("auth", func() error { return b.who.run(wampCtx) })
 	outer.start("listen", func() error { return b.gateway.ServeWS(forever, b.public) })
 	if b.mqtt != nil {
@@ -309,13 +310,13 @@ func ended(err error) error {
 // announce says where the broker is and what that means for its safety.
 func (b *broker) announce(ready func(Running)) {
 	r := Running{Public: b.public.Addr(), Reload: b.who.reload}
-	scheme, web := "ws", "http"
+	scheme := "ws"
 	if b.c.TLS.On() {
-		scheme, web = "wss", "https"
+		scheme = "wss"
 	}
 	b.log.Info("listening", "url", scheme+"://"+r.Public.String(), "data", b.c.Data)
 	if b.c.Playground {
-		b.log.Info("the page is at " + web + "://" + r.Public.String() + "/")
+		b.log.Info("the page is at " + pageURL(b.c.Listen, r.Public, b.c.TLS.On()))
 	}
 	if b.mqtt != nil {
 		r.MQTT = b.mqtt.Addr()

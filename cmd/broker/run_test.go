@@ -3,14 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -36,7 +32,7 @@ func protocols() []string {
 func family(protocol string) string { return strings.SplitN(protocol, ".", 2)[0] }
 
 // seen is how payload, published over from, is seen over to: what WAMP carries
-// as a string is a value with a JSON form for the others (DESIGN.md section 7).
+// as a string is a value with a JSON form for the others (docs/adr/0004-payload-views.md).
 func seen(payload []byte, from, to string) []byte {
 	if family(from) == "wamp" && family(to) != "wamp" && utf8.Valid(payload) && !json.Valid(payload) {
 		text, _ := json.Marshal(string(payload))
@@ -300,78 +296,6 @@ func TestCallIsGuarded(t *testing.T) {
 	}
 	if _, err := s.dial(client.Options{}).Call(within(t), "com..bad", client.Args{}); err == nil || errors.Is(err, client.ErrRefused) {
 		t.Errorf("invalid URI: %v", err)
-	}
-}
-
-func fetch(t *testing.T, url string) (int, string) {
-	t.Helper()
-	transport := &http.Transport{}
-	defer transport.CloseIdleConnections()
-	r, err := (&http.Client{Transport: transport, Timeout: patience}).Get(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Body.Close()
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r.StatusCode, string(body)
-}
-
-func TestOperatorsAndPage(t *testing.T) {
-	s := start(t, configured(t, map[string]string{"admin_listen": ":0"}))
-	s.dial(client.Options{Protocol: "wamp"})
-	admin, public := "http://"+s.Admin.String(), "http://"+s.Public.String()
-	if !strings.HasPrefix(s.Admin.String(), "127.0.0.1:") {
-		t.Errorf("admin_listen without a host is on %s", s.Admin)
-	}
-	for url, want := range map[string]string{
-		admin + "/metrics": `parley_connections{protocol="wamp.2.json"} 1`, admin + "/api/status": `"wamp.2.json": 1`, admin + "/readyz": "ready",
-		public + "/healthz": "ok", public + "/readyz": "ready", public + "/": "<!doctype html>",
-	} {
-		if code, body := fetch(t, url); code != http.StatusOK || !strings.Contains(strings.ToLower(body), want) {
-			t.Errorf("%s: %d %.200s", url, code, body)
-		}
-	}
-	if code, _ := fetch(t, public+"/metrics"); code != http.StatusNotFound {
-		t.Errorf("metrics on the public listener: %d", code)
-	}
-	quiet := start(t, configured(t, map[string]string{"playground": "false"}))
-	if code, _ := fetch(t, "http://"+quiet.Public.String()+"/"); code != http.StatusUpgradeRequired {
-		t.Errorf("the page that is off: %d", code)
-	}
-}
-
-// Off loopback operators prove who they are and need the role.
-func TestOperatorsOfOthers(t *testing.T) {
-	file, token := users(t)
-	for name, tc := range map[string]struct {
-		flags map[string]string
-		want  map[string]int // Authorization -> status
-	}{
-		"by file": {map[string]string{"admin_listen": "0.0.0.0:0", "auth.file": file}, map[string]int{
-			"": http.StatusUnauthorized, "Basic " + base64.StdEncoding.EncodeToString([]byte("alice:secret")): http.StatusOK, "Bearer " + token: http.StatusForbidden}},
-		"explicitly open": {map[string]string{"admin_listen": "0.0.0.0:0", "admin.allow_anonymous": "true"}, map[string]int{"": http.StatusOK}},
-	} {
-		store := mem.New()
-		b, err := newBroker(configured(t, tc.flags), slog.New(slog.DiscardHandler), store)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for header, want := range tc.want {
-			r := httptest.NewRequest(http.MethodGet, "http://parley.example:8081/metrics", nil)
-			r.Header.Set("Authorization", header)
-			w := httptest.NewRecorder()
-			b.operatorPages().ServeHTTP(w, r)
-			if w.Code != want {
-				t.Errorf("%s: %q: %d, want %d", name, header, w.Code, want)
-			}
-		}
-		b.who.authenticator.Wait()
-		if err := store.Close(); err != nil {
-			t.Error(err)
-		}
 	}
 }
 

@@ -118,6 +118,7 @@ func TestConversation(t *testing.T) {
 		"lone surrogate":       hello + `> {"id":2,"subscribe":{"channel":"\ud800"}}` + "\n! 3501 bad request",
 		"id not a number":      hello + `> {"id":"2","ping":{}}` + "\n! 3501 bad request",
 		"connect twice":        hello + `> {"id":2,"connect":{}}` + "\n! 3501 bad request",
+		"two requests":         hello + `> {"id":2,"ping":{},"publish":{"channel":"a","data":1}}` + "\n! 3501 bad request",
 		"request without id":   hello + `> {"ping":{}}` + "\n! 3501 bad request",
 		"send has no reply":    hello + `> {"send":{"data":1}}` + "\n! 3508 not available",
 		"pong at first":        "> {}\n! 3501 bad request",

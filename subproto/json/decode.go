@@ -30,7 +30,8 @@ func (text) next(frame []byte) (c command, rest []byte, err error) {
 	return c, rest, nil
 }
 
-// member takes one member of a command; the first request counts.
+// member takes one member of a command, which has one request: a second would go
+// without an answer.
 func (c *command) member(name, v []byte) bool {
 	if isNull(v) {
 		return true
@@ -42,7 +43,7 @@ func (c *command) member(name, v []byte) bool {
 	}
 	k := kindOf(string(name))
 	if c.kind > kindUnknown {
-		return true
+		return k == kindUnknown
 	}
 	c.kind = k
 	if k == kindUnknown {

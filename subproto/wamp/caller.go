@@ -14,7 +14,7 @@ import (
 
 // caller is the broker's own session in one namespace, through which other
 // engines call. It joins with the first call. Nexus lets it call everything:
-// the wiring has asked the policy (subproto.Authorized).
+// the wiring has asked the policy.
 type caller struct {
 	e         *Engine
 	namespace string
@@ -42,8 +42,8 @@ func newCaller(e *Engine, namespace string) *caller {
 	return &caller{e: e, namespace: namespace}
 }
 
-// Call implements subproto.Caller. It does not ask the policy: wrap it with
-// subproto.Authorized. After cancel done does not run, unless it has begun to.
+// Call implements subproto.Caller. It does not ask the policy: wrap it with what
+// does. After cancel done does not run, unless it has begun to.
 // A call is canceled in mode killnowait.
 func (e *Engine) Call(c subproto.Call, done func(subproto.CallResult)) (cancel func()) {
 	fail := func(err error) func() {

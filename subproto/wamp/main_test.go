@@ -175,7 +175,7 @@ func (c *client) send(text string) {
 // next waits for a message and returns it as compact JSON with sorted keys.
 func (c *client) next() string {
 	c.t.Helper()
-	stop := time.AfterFunc(patience, func() { panic("no message within the time limit") })
+	stop := time.AfterFunc(patience, func() { panic(c.t.Name() + ": no message within the time limit") })
 	defer stop.Stop()
 	f, ok := c.Next()
 	if !ok {

@@ -197,7 +197,7 @@ func TestWhoReceives(t *testing.T) {
 	other.expect(`[36,*,*,{"_parley_via":"wamp","publisher":` + userID + `,"publisher_authid":"u","publisher_authrole":"staff"}]`)
 }
 
-// MQTT 5 properties travel as details (DESIGN: one topic space), and back.
+// MQTT 5 properties travel as details (docs/protocols.md, WAMP), and back.
 func TestPropertiesOfMQTT(t *testing.T) {
 	b := start(t, nil)
 	for _, protocol := range protocols {
@@ -282,4 +282,15 @@ func TestSlowSubscriberPulls(t *testing.T) {
 	for i := range 200 {
 		s.expect(`[36,*,*,{"_parley_offset":*,"_parley_via":"wamp"},[` + string(rune('0'+i%10)) + `]]`)
 	}
+}
+
+// An option that is null, or undefined in CBOR, is as good as missing: that is
+// how autobahn-js sends {match: undefined}.
+func TestNullOptionsAreAbsent(t *testing.T) {
+	b := start(t, nil)
+	s := b.session("wamp.2.json")
+	s.send(`[32,1,{"match":null,"get_retained":null},"a.b"]`)
+	s.expect(`[33,1,*]`)
+	s.send(`[16,2,{"acknowledge":true,"exclude_me":null,"eligible":null},"a.c",[1]]`)
+	s.expect(`[17,2,*]`)
 }

@@ -50,7 +50,12 @@ func (m *request) dict(i int, each func(key string, v []byte) error) {
 		m.fail()
 		return
 	}
-	if _, err := m.w.dict(v, maxDepth, each); err != nil {
+	if _, err := m.w.dict(v, maxDepth, func(key string, v []byte) error {
+		if m.w.shape(v) == shapeNull { // what JavaScript sends for an option it leaves undefined
+			return nil
+		}
+		return each(key, v)
+	}); err != nil {
 		m.err = err
 	}
 }

@@ -72,8 +72,8 @@ func TestNexusClientsOverWebSocket(t *testing.T) {
 		if err := sub.Close(); err != nil { // GOODBYE and its answer
 			t.Error(err)
 		}
-		defer p.Close()
 		if s == serialize.CBOR { // the last one stays for the drain
+			defer p.Close()
 			if err := b.hub.Drain(t.Context(), 0); err != nil {
 				t.Fatal(err)
 			}
@@ -85,6 +85,8 @@ func TestNexusClientsOverWebSocket(t *testing.T) {
 			if bye := p.RouterGoodbye(); bye == nil || bye.Reason != wamp.ErrSystemShutdown {
 				t.Errorf("GOODBYE was %v", bye)
 			}
+		} else if err := p.Close(); err != nil {
+			t.Error(err)
 		}
 	}
 }

@@ -145,3 +145,25 @@ func wholeFloat(f float64) (uint64, bool) {
 	}
 	return 0, false
 }
+
+// entry checks one item of a list, or key and item of a dictionary, that b begins
+// with in a binary serialization, hands them to each and returns their length.
+func entry(w wire, b []byte, dict bool, depth int, each func(key, item []byte) error) (int, error) {
+	var key []byte
+	if dict {
+		n, err := w.size(b, depth)
+		if err != nil {
+			return 0, err
+		}
+		key = b[:n]
+	}
+	n, err := w.size(b[len(key):], depth)
+	if err != nil {
+		return 0, err
+	}
+	end := len(key) + n
+	if each != nil {
+		err = each(key, b[len(key):end])
+	}
+	return end, err
+}

@@ -131,25 +131,11 @@ func (w cborWire) group(b []byte, depth int, each func(key, item []byte) error) 
 		if open && i < len(b) && b[i] == cborBreak {
 			return i + 1, nil
 		}
-		var key []byte
-		if major == cborMap {
-			k, err := w.size(b[i:], depth-1)
-			if err != nil {
-				return 0, err
-			}
-			key = b[i : i+k]
-			i += k
-		}
-		k, err := w.size(b[i:], depth-1)
+		n, err := entry(w, b[i:], major == cborMap, depth-1, each)
 		if err != nil {
 			return 0, err
 		}
-		if each != nil {
-			if err := each(key, b[i:i+k]); err != nil {
-				return 0, err
-			}
-		}
-		i += k
+		i += n
 	}
 	return i, nil
 }

@@ -99,23 +99,9 @@ func (w packWire) group(b []byte, depth int, each func(key, item []byte) error) 
 		return 0, errTooDeep
 	}
 	for ; n > 0; n-- {
-		var key []byte
-		if s == shapeDict {
-			k, err := w.size(b[i:], depth-1)
-			if err != nil {
-				return 0, err
-			}
-			key = b[i : i+k]
-			i += k
-		}
-		k, err := w.size(b[i:], depth-1)
+		k, err := entry(w, b[i:], s == shapeDict, depth-1, each)
 		if err != nil {
 			return 0, err
-		}
-		if each != nil {
-			if err := each(key, b[i:i+k]); err != nil {
-				return 0, err
-			}
 		}
 		i += k
 	}
