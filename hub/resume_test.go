@@ -224,6 +224,25 @@ func TestPublishOnce(t *testing.T) {
 	}
 }
 
+// What Next lent to a connection stays as it is after another has taken the
+// session over: the old one may still be encoding.
+func TestTakeoverLeavesWhatNextLent(t *testing.T) {
+	h := open(t, newMem(t), nil)
+	pub := connect(t, h, msg.SessionParams{})
+	old, _ := device(t, h)
+	old.subscribe("a", func(s *msg.Subscription) { s.Handle = 1 })
+	old.subscribe("b", func(s *msg.Subscription) { s.Handle = 2 })
+	pub.store("a", "x")
+	got := old.take()
+	fresh, _ := device(t, h)
+	fresh.Ack(got.Ref)
+	pub.store("b", "y")
+	fresh.expect("y")
+	if got.Matches[0].Handle != 1 {
+		t.Fatalf("handle %d", got.Matches[0].Handle)
+	}
+}
+
 func TestSessionExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := mem.New()

@@ -28,9 +28,10 @@ type Attach func(p Peer, id *auth.Identity, params msg.SessionParams, done func(
 //
 // Callbacks: done runs exactly once for every call that takes one, possibly
 // before the call returns, else on the committer; never two at a time for one
-// session. It must not block and must not call the session: it notes the
-// outcome (Mailbox); hub wakes the peer afterwards, once per commit, unless done
-// ran before the call returned.
+// session; those of Assign, Received and Release each in the order of their
+// calls. It must not block and must not call the session: it notes the outcome
+// (Mailbox); hub wakes the peer afterwards, once per commit, unless done ran
+// before the call returned.
 type Session interface {
 	// ID is the WAMP session id: 1 to 2^53, random, unique in the broker.
 	ID() uint64

@@ -41,6 +41,20 @@ func (s *sink) Next(d *msg.Delivery) bool {
 	return true
 }
 
+func (s *sink) PublishOnce(_ uint16, m *msg.Message, done func(msg.Offset, error)) {
+	s.Publish(m, done)
+}
+
+func (s *sink) Release(_ uint16, done func(error)) { done(nil) }
+
+func (s *sink) Assign(_ uint64, _ uint16, done func(error)) {
+	if done != nil {
+		done(nil)
+	}
+}
+
+func (s *sink) Received(_ uint64, done func(error)) { done(nil) }
+
 func (s *sink) Ack(uint64)         {}
 func (s *sink) Close(msg.CloseHow) {}
 
@@ -113,6 +127,43 @@ func delivery(qos msg.QoS) msg.Delivery {
 		User:    []msg.Property{{Name: "k", Value: "v"}},
 	}
 	return msg.Delivery{Message: m, Matches: []*msg.Subscription{{QoS: qos, Handle: 5}}, QoS: qos, Ref: 1}
+}
+
+// QoS 2 costs what its session calls cost: a callback for Release in, for Assign
+// and Received out.
+func TestQoS2Allocations(t *testing.T) {
+	for _, version := range []byte{4, 5} {
+		h := openSink(t, &sink{}, version, nil)
+		in := qos2Frames(t, version)
+		if got := testing.AllocsPerRun(1000, func() { h.Frame(subproto.Binary, in[0]); h.Frame(subproto.Binary, in[1]) }); got > 3.5 && !raceEnabled {
+			t.Errorf("v%d in: %v allocations", version, got)
+		}
+		h.Closed(nil)
+		s, ack := &sink{deliver: delivery(2)}, make([]byte, 4)
+		h = openSink(t, s, version, nil)
+		if got := testing.AllocsPerRun(1000, func() { deliverQoS2(h, s, ack) }); got > 2.5 && !raceEnabled {
+			t.Errorf("v%d out: %v allocations", version, got)
+		}
+		if len(h.inflight) > 0 || h.owed != 0 || len(h.two.held) > 0 {
+			t.Error("something is left")
+		}
+		h.Closed(nil)
+	}
+}
+
+// qos2Frames are a PUBLISH at QoS 2 and its PUBREL.
+func qos2Frames(t testing.TB, version byte) [2][]byte {
+	return [2][]byte{publishFrame(t, version, 2, false), {packets.Pubrel<<4 | 2, 2, 0, 2}}
+}
+
+// deliverQoS2 takes one delivery through its whole exchange.
+func deliverQoS2(h *handler, s *sink, ack []byte) {
+	s.n = 1
+	h.Wake()
+	ack = append(ack[:0], packets.Pubrec<<4, 2, byte(h.lastID>>8), byte(h.lastID))
+	h.Frame(subproto.Binary, ack)
+	ack[0] = packets.Pubcomp << 4
+	h.Frame(subproto.Binary, ack)
 }
 
 // What the engine holds for a connection that is open and silent.
@@ -195,4 +246,40 @@ func BenchmarkDeliver(b *testing.B) {
 			})
 		}
 	}
+}
+
+func BenchmarkQoS2(b *testing.B) {
+	for _, version := range []byte{4, 5} {
+		b.Run(fmt.Sprintf("v%d/in", version), func(b *testing.B) {
+			h := openSink(b, &sink{}, version, nil)
+			frames := qos2Frames(b, version)
+			b.ReportAllocs()
+			for b.Loop() {
+				h.Frame(subproto.Binary, frames[0])
+				h.Frame(subproto.Binary, frames[1])
+			}
+			h.Closed(nil)
+		})
+		b.Run(fmt.Sprintf("v%d/out", version), func(b *testing.B) {
+			s, ack := &sink{deliver: delivery(2)}, make([]byte, 4)
+			h := openSink(b, s, version, nil)
+			b.ReportAllocs()
+			for b.Loop() {
+				deliverQoS2(h, s, ack)
+			}
+			h.Closed(nil)
+		})
+	}
+}
+
+// An alias instead of the topic.
+func BenchmarkDeliverAliased(b *testing.B) {
+	s := &sink{deliver: delivery(0)}
+	h := openSink(b, s, 5, func(pk *packets.Packet) { pk.Properties.TopicAliasMaximum = 10 })
+	b.ReportAllocs()
+	for b.Loop() {
+		s.n = 1
+		h.Wake()
+	}
+	h.Closed(nil)
 }

@@ -1,6 +1,8 @@
 package mqtt
 
 import (
+	"strings"
+
 	"parley/msg"
 	"parley/subproto"
 
@@ -12,21 +14,31 @@ import (
 func (h *handler) disconnect(body []byte) error {
 	c := cursor{b: body}
 	how := msg.CloseGoodbye
+	var props *packets.Properties
 	if h.version == 5 && c.left() > 0 {
-		if c.u8() != 0 {
+		code := c.u8()
+		if code != 0 {
 			how = msg.CloseLost
 		}
+		if c.err == nil && strings.IndexByte(disconnectCodes, code) < 0 {
+			c.err = violation("reason code out of place")
+		}
 		if c.left() > 0 {
-			props, err := decodeProps(packets.Disconnect, c.props())
-			if err != nil {
-				c.err = firstOf(c.err, err)
-			} else if props != nil && props.SessionExpiryInterval > 0 && h.noExpiry {
-				c.err = firstOf(c.err, violation("session expiry was 0 in CONNECT")) // section 3.14.2.2.2
-			}
+			var err error
+			props, err = decodeProps(packets.Disconnect, c.props())
+			c.err = firstOf(c.err, err)
 		}
 	}
 	if err := c.end(); err != nil {
 		return err
+	}
+	switch {
+	case c.had(packets.PropServerReference):
+		return violation("server reference from a client")
+	case c.had(packets.PropSessionExpiryInterval) && props.SessionExpiryInterval > 0 && h.noExpiry: // section 3.14.2.2.2
+		return violation("session expiry was 0 in CONNECT")
+	case c.had(packets.PropSessionExpiryInterval):
+		h.sess.SetExpiry(h.e.grant(expiry(props.SessionExpiryInterval)))
 	}
 	h.release(how)
 	h.c.Close(subproto.CloseNormal, "")
@@ -92,7 +104,7 @@ func (h *handler) release(how msg.CloseHow) {
 	if h.sess != nil {
 		h.sess.Close(how)
 	}
-	h.in, h.inOff, h.pending, h.inflight, h.unacked = nil, 0, nil, nil, nil
+	h.in, h.inOff, h.pending, h.inflight, h.unacked, h.two, h.aliases = nil, 0, nil, nil, nil, nil, aliases{}
 }
 
 // send queues one packet. A client that set a Maximum Packet Size below what it

@@ -6,11 +6,9 @@ import (
 	"crypto/rand"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"parley/auth"
 	"parley/msg"
-	"parley/subproto"
 
 	"github.com/mochi-mqtt/server/v2/packets"
 )
@@ -23,7 +21,7 @@ func (h *handler) connect(body []byte) {
 		h.fail(err)
 		return
 	}
-	if version != 4 && version != 5 {
+	if version < 3 || version > 5 {
 		h.refuseVersion(version)
 		return
 	}
@@ -43,23 +41,25 @@ func (h *handler) connect(body []byte) {
 }
 
 // prepare takes over what CONNECT asks for.
-func (h *handler) prepare(pk *packets.Packet) error {
+func (h *handler) prepare(pk *connect) error {
 	p, props := h.pending, &pk.Properties
 	if props.RequestProblemInfoFlag && props.RequestProblemInfo == 0 {
 		h.problemInfo = false
 	}
 	h.maxOut = int(props.MaximumPacketSize)
 	h.noExpiry = props.SessionExpiryInterval == 0
-	p.askExpiry = !h.noExpiry
+	h.aliases.most = min(props.TopicAliasMaximum, uint16(h.e.opts.TopicAliasMaximum))
+	p.askResponse = props.RequestResponseInfo == 1
 	for _, u := range props.User {
 		if u.Key == propOffset && u.Val == "1" {
 			h.wantOffset = true
 		}
 	}
-	if props.AuthenticationMethod != "" {
+	had := cursor{seen: pk.had}
+	switch {
+	case had.had(packets.PropAuthenticationMethod): // [MQTT-4.12.0-1]
 		return fault{0x8c, "bad authentication method"}
-	}
-	if len(props.AuthenticationData) > 0 { // section 3.1.2.11.10
+	case had.had(packets.PropAuthenticationData): // section 3.1.2.11.10
 		return violation("authentication data without a method")
 	}
 
@@ -67,7 +67,7 @@ func (h *handler) prepare(pk *packets.Packet) error {
 	switch {
 	case len(id) > h.e.opts.MaxClientID:
 		return msg.ErrBadClientID
-	case id == "" && h.version == 4 && !pk.Connect.Clean: // [MQTT-3.1.3-8] of 3.1.1
+	case id == "" && h.version == 3, id == "" && h.version == 4 && !pk.Connect.Clean: // [MQTT-3.1.3-8] of 3.1.1
 		return msg.ErrBadClientID
 	case id == "" && h.version == 5: // [MQTT-3.1.3-6], [MQTT-3.1.3-7]
 		id, p.assigned = "parley-"+rand.Text(), true
@@ -78,51 +78,47 @@ func (h *handler) prepare(pk *packets.Packet) error {
 			p.keepAlive, p.serverKeep = s, true
 		}
 	}
-	window := h.e.opts.Window
+	h.window = h.e.opts.Window
 	if r := int(props.ReceiveMaximum); r > 0 {
-		window = min(window, r)
+		h.window = min(h.window, r)
 	}
 	will, err := h.will(pk)
 	if err != nil {
 		return err
 	}
+	asked := expiry(props.SessionExpiryInterval)
+	if h.version < 5 && !pk.Connect.Clean {
+		asked = msg.Forever
+	}
+	granted := h.e.grant(asked)
+	h.durable, p.expiryCut = granted > 0, granted != asked
 	p.params = msg.SessionParams{
-		Protocol: msg.ViaMQTT, ClientID: id, Window: window, Will: will,
-		// Until sessions outlive their connections each one is new, whatever the
-		// client asks for, and CONNACK says so.
-		CleanStart:   true,
-		ParkWhenFull: h.version == 4,
+		Protocol: msg.ViaMQTT, ClientID: id, Window: h.window, Will: will,
+		CleanStart: pk.Connect.Clean, Expiry: granted,
+		ParkWhenFull: h.version < 5,
 	}
 	return nil
 }
 
-// will builds the will's message.
-func (h *handler) will(pk *packets.Packet) (*msg.Will, error) {
-	if !pk.Connect.WillFlag {
-		return nil, nil
+// expiry is what a Session Expiry Interval means (section 3.1.2.11.2).
+func expiry(seconds uint32) time.Duration {
+	if seconds == 0xffffffff {
+		return msg.Forever
 	}
-	c, props := &pk.Connect, &pk.Connect.WillProperties
-	if c.WillQos == 2 { // [MQTT-3.2.2-12]
-		return nil, fault{0x9b, "QoS not supported"}
+	return time.Duration(seconds) * time.Second
+}
+
+// grant holds an expiry to what the operator allows.
+func (e *Engine) grant(asked time.Duration) time.Duration {
+	if most := e.opts.MaxSessionExpiry; most > 0 {
+		return min(asked, most)
 	}
-	m := &msg.Message{Topic: c.WillTopic, QoS: msg.QoS(c.WillQos), Retain: c.WillRetain, Via: msg.ViaMQTT, Payload: msg.Bytes(c.WillPayload)}
-	if err := msg.ValidTopic(m.Topic); err != nil {
-		return nil, err
-	}
-	if err := applyProps(m, props); err != nil {
-		return nil, err
-	}
-	// The delay ends with the session ([MQTT-3.1.3-9]); it is held to what the
-	// client asked its session to last.
-	delay := min(props.WillDelayInterval, pk.Properties.SessionExpiryInterval)
-	w := &msg.Will{Message: m, Delay: time.Duration(delay) * time.Second}
-	w.Lifetime = time.Duration(props.MessageExpiryInterval) * time.Second
-	return w, nil
+	return asked
 }
 
 // authenticate finds out who the peer is: from CONNECT's user name and password
 // (a password alone is a token), else from what HTTP has proved, else as nobody.
-func (h *handler) authenticate(pk *packets.Packet) {
+func (h *handler) authenticate(pk *connect) {
 	info := h.c.Info()
 	cred := auth.Credentials{
 		User: string(pk.Connect.Username), Secret: string(pk.Connect.Password), Protocol: msg.ViaMQTT,
@@ -169,12 +165,12 @@ func (h *handler) attach(id *auth.Identity) {
 	}
 	p.params.Namespace = ns
 	h.waiting++
-	h.sess = h.e.attach(h.c, id, p.params, func(_ msg.AttachResult, err error) {
-		h.post(func() { h.attached(err) })
+	h.sess = h.e.attach(h.c, id, p.params, func(r msg.AttachResult, err error) {
+		h.post(func() { h.attached(r, err) })
 	})
 }
 
-func (h *handler) attached(err error) {
+func (h *handler) attached(r msg.AttachResult, err error) {
 	if h.state != statePending {
 		return
 	}
@@ -185,95 +181,12 @@ func (h *handler) attached(err error) {
 	p := h.pending
 	h.pending = nil
 	h.state = stateOpen
-	h.send(h.connack(p))
+	h.send(h.connack(p, r.Present))
 	if h.state == stateEnded {
 		return
 	}
 	h.c.Ready()
 	h.startKeepAlive(p.keepAlive)
+	h.resume(r)
 	h.pull = true
-}
-
-// connack builds the accepting CONNACK. What it does not name is available by
-// the specification: retain, wildcards, subscription identifiers; an absent
-// Topic Alias Maximum means none.
-func (h *handler) connack(p *pendingConnect) []byte {
-	if h.version == 4 {
-		return []byte{packets.Connack << 4, 2, 0, 0}
-	}
-	props := packets.Properties{
-		ReceiveMaximum:         uint16(h.e.opts.ReceiveMaximum),
-		MaximumPacketSize:      uint32(h.e.opts.MaxPacket),
-		MaximumQos:             1,
-		MaximumQosFlag:         true,
-		SharedSubAvailableFlag: true,
-		// Session Expiry Interval 0: the session ends with the connection.
-		SessionExpiryIntervalFlag: p.askExpiry,
-	}
-	if p.assigned {
-		props.AssignedClientID = p.params.ClientID
-	}
-	if p.serverKeep {
-		props.ServerKeepAlive, props.ServerKeepAliveFlag = p.keepAlive, true
-	}
-	return encodeConnack(0, props)
-}
-
-// refuse answers CONNECT with a negative CONNACK and closes. Where 3.1.1 has no
-// return code that applies, there is no CONNACK ([MQTT-3.2.2-6] of 3.1.1); that
-// goes for a will of QoS 2 too, for which "server unavailable" would be a lie.
-func (h *handler) refuse(err error) {
-	h.log().Debug("CONNECT refused", "error", err)
-	h.e.refused.Inc()
-	f, ok := err.(fault)
-	closing, code3 := closeOf(f), byte(0)
-	if !ok {
-		r := h.e.row(err)
-		f, closing, code3 = fault{r.connack, r.err.Error()}, r.closing, r.connack3
-	}
-	switch {
-	case h.version == 5:
-		h.sendReason(func(text string) []byte {
-			return encodeConnack(f.code, packets.Properties{ReasonString: text})
-		}, f.text)
-	case code3 != 0:
-		h.send([]byte{packets.Connack << 4, 2, 0, code3})
-	}
-	h.end(msg.CloseGoodbye, 0, closing, f.text)
-}
-
-// refuseVersion answers a protocol level that is not served, in the form that a
-// client of that level can read ([MQTT-3.1.2-2] of both versions).
-func (h *handler) refuseVersion(version byte) {
-	h.e.refused.Inc()
-	if version > 5 {
-		h.send(encodeConnack(0x84, packets.Properties{}))
-	} else {
-		h.send([]byte{packets.Connack << 4, 2, 0, 1})
-	}
-	h.end(msg.CloseGoodbye, 0, subproto.CloseProtocol, "unsupported protocol version")
-}
-
-// applyProps copies the properties that travel with a message, but for the
-// expiry, whose start differs.
-func applyProps(m *msg.Message, p *packets.Properties) error {
-	if p.ResponseTopic != "" && strings.ContainsAny(p.ResponseTopic, "+#") { // [MQTT-3.3.2-14]
-		return violation("response topic has wildcards")
-	}
-	if p.PayloadFormat == 1 {
-		if !utf8.Valid(m.Payload.Data) {
-			return fault{0x99, "payload format invalid"}
-		}
-		m.Payload.Text = true
-	}
-	m.Payload.ContentType = p.ContentType
-	m.ResponseTopic = p.ResponseTopic
-	m.Correlation = p.CorrelationData
-	if len(p.User) > 0 {
-		m.User = make([]msg.Property, len(p.User))
-		for i, u := range p.User {
-			m.User[i] = msg.Property{Name: u.Key, Value: u.Val}
-		}
-	}
-	return nil
 }

@@ -15,7 +15,7 @@ import (
 )
 
 func TestConnackNamesTheLimits(t *testing.T) {
-	b := start(t, func(o *Options) { o.MaxKeepAlive = time.Minute })
+	b := start(t, func(o *Options) { o.MaxKeepAlive, o.MaxSessionExpiry = time.Minute, 2*time.Minute })
 	p := b.dial(5)
 	ack := p.handshake("", func(pk *packets.Packet) {
 		pk.Connect.Clean, pk.Connect.Keepalive = false, 120
@@ -25,14 +25,12 @@ func TestConnackNamesTheLimits(t *testing.T) {
 	switch {
 	case ack.ReasonCode != 0 || ack.SessionPresent:
 		t.Errorf("reason %#x, session present %v", ack.ReasonCode, ack.SessionPresent)
-	case !pr.MaximumQosFlag || pr.MaximumQos != 1:
-		t.Error("Maximum QoS is not 1")
-	case !pr.SharedSubAvailableFlag || pr.SharedSubAvailable != 0:
-		t.Error("Shared Subscription Available is not 0")
-	case pr.ReceiveMaximum != 1024 || pr.MaximumPacketSize != 1<<20 || pr.TopicAliasMaximum != 0:
+	case pr.MaximumQosFlag || pr.SharedSubAvailableFlag || pr.RetainAvailableFlag || pr.WildcardSubAvailableFlag || pr.SubIDAvailableFlag:
+		t.Errorf("something is not available: %+v", pr) // [MQTT-3.2.2-9]: absent Maximum QoS is 2
+	case pr.ReceiveMaximum != 1024 || pr.MaximumPacketSize != 1<<20 || pr.TopicAliasMaximum != 32:
 		t.Errorf("limits %+v", pr)
-	case !pr.SessionExpiryIntervalFlag || pr.SessionExpiryInterval != 0:
-		t.Error("Session Expiry Interval is not 0")
+	case !pr.SessionExpiryIntervalFlag || pr.SessionExpiryInterval != 120:
+		t.Error("Session Expiry Interval is not the 120 s that are allowed")
 	case !pr.ServerKeepAliveFlag || pr.ServerKeepAlive != 60:
 		t.Errorf("Server Keep Alive %d, want 60", pr.ServerKeepAlive)
 	case !strings.HasPrefix(pr.AssignedClientID, "parley-") || len(pr.AssignedClientID) < 20:
@@ -62,10 +60,11 @@ func TestConnackOf311(t *testing.T) {
 	}
 }
 
+// In 3.1 and 3.1.1 a password needs a user name, which may be empty.
 func TestCredentials(t *testing.T) {
 	set := func(user, password string) func(*packets.Packet) {
 		return func(pk *packets.Packet) {
-			pk.Connect.Username, pk.Connect.UsernameFlag = []byte(user), user != "" || pk.ProtocolVersion == 4
+			pk.Connect.Username, pk.Connect.UsernameFlag = []byte(user), user != "" || pk.ProtocolVersion < 5
 			pk.Connect.Password, pk.Connect.PasswordFlag = []byte(password), password != ""
 		}
 	}
@@ -202,7 +201,7 @@ func TestClientIDRules(t *testing.T) {
 	both(t, func(t *testing.T, version byte) {
 		b := start(t, func(o *Options) { o.MaxClientID = 8 })
 		p := b.dial(version)
-		want := map[byte]byte{4: 2, 5: 0x85}[version]
+		want := map[byte]byte{3: 2, 4: 2, 5: 0x85}[version]
 		if ack := p.handshake("123456789", nil); ack.ReasonCode != want {
 			t.Fatalf("CONNACK %#x, want %#x", ack.ReasonCode, want)
 		}
@@ -280,7 +279,7 @@ func TestDrain(t *testing.T) {
 			t.Fatal(err)
 		}
 		late := b.dial(version)
-		if ack := late.handshake("d", nil); version == 5 && ack.ReasonCode != 0x88 || version == 4 && ack.ReasonCode != 3 {
+		if ack := late.handshake("d", nil); version == 5 && ack.ReasonCode != 0x88 || version < 5 && ack.ReasonCode != 3 {
 			t.Fatalf("CONNACK %#x", ack.ReasonCode)
 		}
 	})

@@ -21,10 +21,14 @@ func violation(text string) error { return fault{0x82, "protocol error: " + text
 // cursor walks a packet's body. The first step beyond the end, or onto a string
 // that is none, sets err; later steps then do nothing.
 type cursor struct {
-	b   []byte
-	off int
-	err error
+	b    []byte
+	off  int
+	err  error
+	seen uint64 // a bit for each property of the last list; the codec cannot tell 0 from absent
 }
+
+// had tells whether the last property list held the property.
+func (c *cursor) had(property byte) bool { return c.seen&(1<<property) != 0 }
 
 func (c *cursor) left() int { return len(c.b) - c.off }
 

@@ -23,12 +23,16 @@ func (h *handler) deliver() {
 	s := h.e.borrow()
 	defer h.e.giveBack(s)
 	for h.c.Room() {
+		if !h.mayPull() {
+			h.pull = false
+			return
+		}
 		s.d = msg.Delivery{}
 		if !h.sess.Next(&s.d) {
 			h.pull = false
 			return
 		}
-		if h.waiting > 0 { // a SUBACK may have become due just now, and goes first
+		if h.waiting > 0 || h.two != nil && h.two.due > 0 { // a SUBACK may have become due just now, and goes first
 			if h.settle(); h.state == stateEnded {
 				return
 			}
@@ -59,7 +63,12 @@ func (h *handler) push(s *scratch) {
 	if d.Retained || d.Message.Retain && retainAsPublished(d.Matches) { // [MQTT-3.3.1-8], [MQTT-3.3.1-12], [MQTT-3.3.1-13]
 		p.head |= 1
 	}
-	if size := p.measure(d.QoS); h.maxOut > 0 && size > h.maxOut {
+	size := p.measure(d.QoS)
+	if h.aliases.most > 0 {
+		size = h.aliases.aliased(&p, d.QoS, size, h.maxOut)
+		s.own = p.own
+	}
+	if h.maxOut > 0 && size > h.maxOut {
 		// The client is not sent it, and nothing else waits for it ([MQTT-3.1.2-25]).
 		h.e.tooLarge.Inc()
 		if d.QoS > 0 {
@@ -67,42 +76,27 @@ func (h *handler) push(s *scratch) {
 		}
 		return
 	}
-	if d.QoS > 0 {
-		if d.Redelivered {
-			p.head |= 8
-		}
-		id, ok := h.newID(d.Ref)
-		if !ok { // the window is at most 65,535, so the session would be at fault
-			h.endFor(msg.ErrSessionClosed)
-			return
-		}
-		p.id = id
+	h.redo = h.redo && d.Redelivered
+	if d.QoS == 0 {
+		s.buf = p.append(s.buf[:0])
+		h.e.delivered.Inc()
+		h.leave(d, 0, s.buf)
+		return
+	}
+	if d.Redelivered { // [MQTT-3.3.1-1]
+		p.head |= 8
+	}
+	var ok bool
+	if p.id, ok = h.track(d); !ok { // the window is at most 65,535, so the session would be at fault
+		h.endFor(msg.ErrSessionClosed)
+		return
+	}
+	if d.QoS == 1 && h.durable && d.PacketID != p.id { // so that it comes again under the same id
+		h.sess.Assign(d.Ref, p.id, nil)
 	}
 	s.buf = p.append(s.buf[:0])
 	h.e.delivered.Inc()
-	h.c.Send(binaryFrame, s.buf)
-}
-
-// newID gives the delivery the next packet identifier that is not in use.
-func (h *handler) newID(ref uint64) (uint16, bool) {
-	if len(h.inflight) >= 65535 {
-		return 0, false
-	}
-	if h.inflight == nil {
-		h.inflight = make(map[uint16]uint64)
-	}
-	for {
-		h.lastID++
-		if h.lastID == 0 {
-			continue
-		}
-		if _, used := h.inflight[h.lastID]; !used {
-			break
-		}
-	}
-	h.inflight[h.lastID] = ref
-	h.inflightPeak = max(h.inflightPeak, len(h.inflight))
-	return h.lastID, true
+	h.leave(d, p.id, s.buf)
 }
 
 func retainAsPublished(subs []*msg.Subscription) bool {

@@ -117,7 +117,7 @@ func TestPacketIDsWrapAround(t *testing.T) {
 	h := &handler{lastID: 65533}
 	var got []uint16
 	for i := range 6 {
-		id, ok := h.newID(uint64(i))
+		id, ok := h.track(&msg.Delivery{Ref: uint64(i), QoS: 1})
 		if !ok {
 			t.Fatal("no packet id")
 		}
@@ -131,9 +131,9 @@ func TestPacketIDsWrapAround(t *testing.T) {
 		t.Fatalf("ids %v, want %v", got, want)
 	}
 	for len(h.inflight) < 65535 {
-		h.newID(0)
+		h.track(&msg.Delivery{})
 	}
-	if _, ok := h.newID(0); ok {
+	if _, ok := h.track(&msg.Delivery{}); ok {
 		t.Fatal("an id that is in use was given out")
 	}
 }

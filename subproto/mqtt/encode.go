@@ -138,15 +138,15 @@ func varintLen(v int) int {
 	return 4
 }
 
-// encodeAck builds PUBACK, PUBREL or PUBCOMP. The codec leaves out codes below
-// 0x80; 3.1.1 has none at all. The reason string goes only to a client that
+// encodeAck builds PUBACK, PUBREC, PUBREL or PUBCOMP. The codec leaves out codes
+// below 0x80; 3.1.1 has none at all. The reason string goes only to a client that
 // wants it and has room for it ([MQTT-3.1.2-29], [MQTT-3.4.2-2]).
 func (h *handler) encodeAck(kind byte, id uint16, code byte, text string) []byte {
 	head := kind << 4
 	if kind == packets.Pubrel {
 		head |= 2
 	}
-	if h.version == 4 || code == 0 {
+	if h.version < 5 || code == 0 {
 		return []byte{head, 2, byte(id >> 8), byte(id)}
 	}
 	text = h.reason(text)
@@ -161,8 +161,9 @@ func (h *handler) encodeAck(kind byte, id uint16, code byte, text string) []byte
 // The functions below use the codec. Their packets hold nothing that it could
 // refuse, so its errors cannot occur.
 
-func encodeConnack(code byte, props packets.Properties) []byte {
-	pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Connack}, ProtocolVersion: 5, ReasonCode: code, Properties: props}
+func encodeConnack(code byte, present bool, props packets.Properties) []byte {
+	pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Connack}, ProtocolVersion: 5, ReasonCode: code, SessionPresent: present, Properties: props}
+	pk.Mods.AllowResponseInfo = true
 	var b bytes.Buffer
 	_ = pk.ConnackEncode(&b)
 	return b.Bytes()

@@ -21,13 +21,28 @@ type Options struct {
 	MaxPacket      int           // bytes of the largest packet taken from a client, fixed header included; default 1 MiB, at most 256 MiB
 	MaxConnect     int           // the same for the first packet, when nobody is known yet; default 64 KiB
 	MaxClientID    int           // bytes; default 512
-	ReceiveMaximum int           // unacknowledged QoS 1 publishes a v5 client may have; default 1,024, at most 65,535
+	ReceiveMaximum int           // unacknowledged QoS 1 and 2 publishes a v5 client may have; default 1,024, at most 65,535
 	Window         int           // unacknowledged deliveries to a client that sets no lower Receive Maximum; default 1,024, at most 65,535
 	MaxKeepAlive   time.Duration // longest keep-alive granted to v5 clients (Server Keep Alive), whole seconds; default: what the client asks for
 
-	// AckRefused acknowledges and discards a QoS 1 publish of a 3.1.1 client that
-	// the policy refuses. By default such a client is disconnected, because
-	// MQTT 3.1.1 has no negative acknowledgement.
+	// MaxSessionExpiry is the longest a session may outlive its connection, whole
+	// seconds: v5 clients that ask for more are told, clients of 3.1 and 3.1.1
+	// without a clean session get it. Default: what the client asks for.
+	MaxSessionExpiry time.Duration
+
+	// TopicAliasMaximum is how many topic aliases a v5 client may use, and the
+	// most that are used towards one that allows them; default 32, at most
+	// 65,535, below 0: none. Each can hold a topic of 64 KiB.
+	TopicAliasMaximum int
+
+	// ResponseTopics begins the topics that a v5 client which asks for Response
+	// Information is told to expect answers below: ResponseTopics/<client id>. The
+	// policy has to allow them. Default: clients are told nothing.
+	ResponseTopics string
+
+	// AckRefused acknowledges and discards a QoS 1 or 2 publish of a 3.1 or 3.1.1
+	// client that the policy refuses. By default such a client is disconnected,
+	// because these versions have no negative acknowledgement.
 	AckRefused bool
 }
 
@@ -65,6 +80,12 @@ func New(o Options) *Engine {
 	o.MaxClientID = bounded(o.MaxClientID, 512, 65535)
 	o.ReceiveMaximum = bounded(o.ReceiveMaximum, 1024, 65535)
 	o.Window = bounded(o.Window, 1024, 65535)
+	o.MaxSessionExpiry = o.MaxSessionExpiry.Truncate(time.Second)
+	if o.TopicAliasMaximum < 0 {
+		o.TopicAliasMaximum = 0
+	} else {
+		o.TopicAliasMaximum = bounded(o.TopicAliasMaximum, 32, 65535)
+	}
 	if o.Namespaces == nil {
 		o.Namespaces = &auth.Namespaces{Default: "default", Names: []string{"default"}}
 	}

@@ -36,11 +36,13 @@ type handler struct {
 
 	// fixed by CONNECT
 	sess        subproto.Session
-	version     byte          // 4 or 5; 0 before CONNECT
+	version     byte          // 3, 4 or 5; 0 before CONNECT
 	problemInfo bool          // Request Problem Information is not 0
 	wantOffset  bool          // the parley-offset extension was asked for
 	noExpiry    bool          // CONNECT's Session Expiry Interval was 0 or absent
+	durable     bool          // the session may outlive the connection
 	maxOut      int           // the client's Maximum Packet Size; 0 = none
+	window      int           // most deliveries at QoS 1 and 2 that may be open
 	keep        time.Duration // silence that ends the connection; 0 = none
 	timer       *time.Timer
 
@@ -54,17 +56,22 @@ type handler struct {
 	pending *pendingConnect
 	waiting int    // callbacks outstanding that end in events
 	topic   string // of the last publish, if short: most clients repeat it
+	aliases aliases
+	two     *qos2 // nil until QoS 2 is used
 
 	// inbound publishes
-	unacked  []inbound // received, PUBACK not sent, in receive order
+	unacked  []inbound // received, PUBACK or PUBREC not sent, in receive order
+	owed     int       // publishes that count against our Receive Maximum
 	pubDone  func(msg.Offset, error)
 	outcomes subproto.Mailbox[error]
 	spare    []error
 
 	// outbound publishes
-	inflight     map[uint16]uint64 // packet id to delivery reference
-	inflightPeak int               // most it held since it was made
+	inflight     map[uint16]outbound // by packet id
+	inflightPeak int                 // most it held since it was made
 	lastID       uint16
+	released     int  // of inflight: only PUBREL was sent on this connection
+	redo         bool // what comes first was sent on an earlier connection
 
 	// filled by other goroutines
 	events subproto.Mailbox[func()]
@@ -73,12 +80,13 @@ type handler struct {
 
 // pendingConnect is what a CONNECT leaves until CONNACK.
 type pendingConnect struct {
-	cancel     context.CancelFunc
-	params     msg.SessionParams
-	assigned   bool // the client id is ours
-	askExpiry  bool // the client wanted the session to outlive its connection
-	serverKeep bool // the keep-alive is ours
-	keepAlive  uint16
+	cancel      context.CancelFunc
+	params      msg.SessionParams
+	assigned    bool // the client id is ours
+	expiryCut   bool // the session lasts shorter than the client asked for
+	askResponse bool // Request Response Information was 1
+	serverKeep  bool // the keep-alive is ours
+	keepAlive   uint16
 }
 
 // Frame implements subproto.Handler.
@@ -179,6 +187,9 @@ func (h *handler) settle() {
 	if len(h.unacked) > 0 && h.state == stateOpen {
 		h.acknowledge()
 	}
+	if h.two != nil && h.two.due > 0 {
+		h.steps()
+	}
 }
 
 // open4input tells whether a packet may be handled now.
@@ -187,7 +198,7 @@ func (h *handler) open4input() bool {
 	case stateNew:
 		return true
 	case stateOpen:
-		return h.waiting < maxWaiting && !h.sess.Congested()
+		return h.waiting < maxWaiting && (h.two == nil || h.two.due < maxSteps) && !h.sess.Congested()
 	}
 	return false
 }
@@ -213,7 +224,7 @@ func (h *handler) handle(data []byte) (used int) {
 		if h.state == stateNew {
 			limit = h.e.opts.MaxConnect
 		}
-		p, n, err := split(data[used:], limit, h.version == 5)
+		p, n, err := split(data[used:], limit, h.version)
 		if err != nil {
 			h.fail(err)
 			return used
@@ -239,8 +250,12 @@ func (h *handler) packet(p rawPacket) {
 		err = h.publish(p)
 	case kind == packets.Puback:
 		err = h.puback(p.body)
-	case kind == packets.Pubrec, kind == packets.Pubrel, kind == packets.Pubcomp:
-		err = h.qos2(p)
+	case kind == packets.Pubrec:
+		err = h.pubrec(p.body)
+	case kind == packets.Pubrel:
+		err = h.pubrel(p.body)
+	case kind == packets.Pubcomp:
+		err = h.pubcomp(p.body)
 	case kind == packets.Subscribe:
 		err = h.subscribe(p.body)
 	case kind == packets.Unsubscribe:

@@ -13,9 +13,9 @@ func (c *cursor) props() []byte {
 	if c.err != nil {
 		return nil
 	}
-	var seen uint64
+	c.seen = 0
 	for list.err == nil && list.left() > 0 {
-		list.property(&seen)
+		list.property(&c.seen)
 	}
 	if list.err != nil {
 		c.err = list.err
@@ -32,8 +32,8 @@ func (c *cursor) property(seen *uint64) {
 	if c.err != nil {
 		return
 	}
-	if id != packets.PropUser && id < 64 {
-		if *seen&(1<<id) != 0 {
+	if id < 64 {
+		if id != packets.PropUser && *seen&(1<<id) != 0 {
 			c.err = violation("property occurs twice")
 			return
 		}

@@ -2,7 +2,6 @@ package mqtt
 
 import (
 	"bytes"
-	"encoding/binary"
 	"time"
 	"unicode/utf8"
 
@@ -11,19 +10,18 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
-// inbound is a QoS 1 publish whose PUBACK was not sent.
+// inbound is a publish at QoS 1 or 2 whose PUBACK or PUBREC was not sent.
 type inbound struct {
-	id   uint16
-	code byte // refused by the engine itself with this v5 code; 0 = the session decides
+	id    uint16
+	qos   msg.QoS
+	again bool // at QoS 2: it is being exchanged already
+	code  byte // refused by the engine itself with this v5 code; 0 = the session decides
 }
 
 // publish handles PUBLISH. This is the hot path, so it decodes by hand; only a
 // property list that is not empty goes to the codec.
 func (h *handler) publish(p rawPacket) error {
 	qos := msg.QoS(p.head >> 1 & 3)
-	if qos == 2 { // Maximum QoS 1 in CONNACK [MQTT-3.2.2-11]
-		return fault{0x9b, "QoS not supported"}
-	}
 	c := cursor{b: p.body}
 	topic := c.take(int(c.u16()))
 	var id uint16
@@ -43,17 +41,18 @@ func (h *handler) publish(p rawPacket) error {
 
 	m := &msg.Message{QoS: qos, Retain: p.head&1 != 0, Via: msg.ViaMQTT}
 	var refused error
+	var alias uint16
 	if len(list) < 2 {
 		m.Payload.Data = bytes.Clone(payload)
 	} else {
 		own := append(append(make([]byte, 0, len(list)+len(payload)), list...), payload...)
 		m.Payload.Data = own[len(list):]
 		var err error
-		if refused, err = inProps(m, own[:len(list):len(list)]); err != nil {
+		if alias, refused, err = h.inProps(m, own[:len(list):len(list)], &c); err != nil {
 			return err
 		}
 	}
-	badTopic, err := h.setTopic(m, topic)
+	badTopic, err := h.setTopic(m, topic, alias)
 	if err != nil {
 		return err
 	}
@@ -64,13 +63,18 @@ func (h *handler) publish(p rawPacket) error {
 // setTopic checks the topic and sets it; refused is a topic by MQTT's rules that
 // is not taken here. A repeated topic, which is what most devices send, costs
 // neither the check nor a new string.
-func (h *handler) setTopic(m *msg.Message, topic []byte) (refused, err error) {
+func (h *handler) setTopic(m *msg.Message, topic []byte, alias uint16) (refused, err error) {
 	if string(topic) == h.topic && h.topic != "" {
 		m.Topic = h.topic
+		if alias != 0 {
+			h.aliases.bind(alias, m.Topic)
+		}
 		return nil, nil
 	}
 	switch {
-	case len(topic) == 0: // no alias can have replaced it (section 3.3.2.3.4)
+	case len(topic) == 0 && alias != 0:
+		return h.aliasTopic(m, alias)
+	case len(topic) == 0: // section 3.3.2.3.4, [MQTT-4.7.3-1]
 		return nil, violation("no topic")
 	case bytes.ContainsAny(topic, "+#"): // [MQTT-3.3.2-2]
 		return nil, malformed("topic has wildcards")
@@ -78,6 +82,9 @@ func (h *handler) setTopic(m *msg.Message, topic []byte) (refused, err error) {
 		return nil, malformed("not a UTF-8 string")
 	}
 	m.Topic = string(topic)
+	if alias != 0 {
+		h.aliases.bind(alias, m.Topic)
+	}
 	if err := msg.ValidTopic(m.Topic); err != nil {
 		return msg.ErrTopicInvalid, nil
 	}
@@ -87,28 +94,28 @@ func (h *handler) setTopic(m *msg.Message, topic []byte) (refused, err error) {
 	return nil, nil
 }
 
-// inProps applies a PUBLISH's property list, which m will share. refused is for
-// the message alone, err for the connection.
-func inProps(m *msg.Message, list []byte) (refused, err error) {
+// inProps applies a PUBLISH's property list, which m will share; had knows what
+// is in it. refused is for the message alone, err for the connection.
+func (h *handler) inProps(m *msg.Message, list []byte, had *cursor) (alias uint16, refused, err error) {
 	props, err := decodeProps(packets.Publish, list)
 	switch {
 	case err != nil:
-		return nil, err
-	case props.TopicAliasFlag: // Topic Alias Maximum towards us is 0 [MQTT-3.2.2-18]
-		return nil, fault{0x94, "topic alias invalid"}
+		return 0, nil, err
 	case len(props.SubscriptionIdentifier) > 0: // [MQTT-3.3.4-6]
-		return nil, violation("subscription identifier from a client")
+		return 0, nil, violation("subscription identifier from a client")
+	case props.TopicAliasFlag && (props.TopicAlias == 0 || int(props.TopicAlias) > h.e.opts.TopicAliasMaximum): // [MQTT-3.3.2-8], [MQTT-3.3.2-9]
+		return 0, nil, fault{0x94, "topic alias invalid"}
 	}
-	if props.MessageExpiryInterval > 0 {
+	if had.had(packets.PropMessageExpiryInterval) { // 0 is over at once, absent is never
 		m.Expires = time.Now().Add(time.Duration(props.MessageExpiryInterval) * time.Second).UnixMilli()
 	}
-	if err := applyProps(m, props); err != nil {
+	if err := applyProps(m, props, had); err != nil {
 		if f := err.(fault); f.code != 0x99 {
-			return nil, err
+			return 0, nil, err
 		}
-		return err, nil
+		return props.TopicAlias, err, nil
 	}
-	return nil, nil
+	return props.TopicAlias, nil, nil
 }
 
 // submit hands m to the session. A QoS 0 publish has no acknowledgement to carry
@@ -121,29 +128,45 @@ func (h *handler) submit(m *msg.Message, id uint16, refused error) error {
 		}
 		return refused
 	}
-	if h.version == 5 && len(h.unacked) >= h.e.opts.ReceiveMaximum { // [MQTT-3.3.4-9]
-		return fault{0x93, "receive maximum exceeded"}
-	}
-	if refused != nil && h.version == 4 {
+	in := inbound{id: id, qos: m.QoS}
+	if refused != nil && h.version < 5 {
 		return refused
+	}
+	switch {
+	case m.QoS == 2:
+		if in.again = h.qos2().taken(id); in.again {
+			refused = nil // whatever it was, it is answered like the first one [MQTT-4.3.3-10]
+		}
+	case h.version == 5 && h.two != nil && h.two.open[id] != 0:
+		refused = fault{0x91, "packet identifier in use"}
+	}
+	if !in.again {
+		if h.owed++; h.version == 5 && h.owed > h.e.opts.ReceiveMaximum { // [MQTT-3.3.4-9]
+			return fault{0x93, "receive maximum exceeded"}
+		}
 	}
 	if refused != nil {
 		f, ok := refused.(fault)
 		if !ok {
 			f.code = h.e.row(refused).puback
 		}
-		h.unacked = append(h.unacked, inbound{id, f.code})
+		in.code = f.code
+		h.unacked = append(h.unacked, in)
 		return nil
 	}
 	if h.pubDone == nil {
 		h.pubDone = func(_ msg.Offset, err error) { h.outcomes.Put(err) }
 	}
-	h.unacked = append(h.unacked, inbound{id: id})
-	h.sess.Publish(m, h.pubDone)
+	h.unacked = append(h.unacked, in)
+	if m.QoS == 2 {
+		h.sess.PublishOnce(id, m, h.pubDone)
+	} else {
+		h.sess.Publish(m, h.pubDone)
+	}
 	return nil
 }
 
-// acknowledge sends the PUBACKs whose turn has come. The session's outcomes come
+// acknowledge sends the PUBACKs and PUBRECs whose turn has come. The session's outcomes come
 // in the order of the publishes, so nothing needs to name its packet id.
 func (h *handler) acknowledge() {
 	got := h.outcomes.Take(h.spare)
@@ -167,7 +190,7 @@ func (h *handler) acknowledge() {
 			h.spare = small(got)
 			return
 		}
-		if h.answer(s, u.id, err); h.state == stateEnded {
+		if h.answer(s, u, err); h.state == stateEnded {
 			return
 		}
 	}
@@ -192,18 +215,26 @@ func small(s []error) []error {
 }
 
 func refusalText(code byte) string {
-	if code == 0x99 {
+	switch code {
+	case 0x99:
 		return "payload format invalid"
+	case 0x91:
+		return "packet identifier in use"
 	}
 	return msg.ErrTopicInvalid.Error()
 }
 
-// answer sends one PUBACK, or ends the connection where the version has no way
-// to refuse a message or the error leaves no other way.
-func (h *handler) answer(s *scratch, id uint16, err error) {
+// answer sends one PUBACK or PUBREC, or ends the connection where the version has
+// no way to refuse a message or the error leaves no other way.
+func (h *handler) answer(s *scratch, u inbound, err error) {
+	kind := byte(packets.Puback)
+	if u.qos == 2 {
+		kind = packets.Pubrec
+	}
 	if err == nil {
-		s.buf = append(s.buf[:0], packets.Puback<<4, 2, byte(id>>8), byte(id))
+		s.buf = append(s.buf[:0], kind<<4, 2, byte(u.id>>8), byte(u.id))
 		h.send(s.buf)
+		h.answered(u, true)
 		return
 	}
 	f, ok := err.(fault)
@@ -213,61 +244,28 @@ func (h *handler) answer(s *scratch, id uint16, err error) {
 		case r.ends:
 			h.endFor(err)
 			return
-		case h.version == 4 && r.refusal && h.e.opts.AckRefused:
-			h.answer(s, id, nil)
+		case h.version < 5 && r.refusal && h.e.opts.AckRefused:
+			h.answer(s, u, nil)
 			return
 		}
 		f = fault{r.puback, r.err.Error()}
 	}
-	if h.version == 4 {
+	if h.version < 5 {
 		h.fail(err)
 		return
 	}
 	h.log().Debug("publish refused", "code", f.code, "error", err)
-	h.send(h.encodeAck(packets.Puback, id, f.code, f.text))
+	h.send(h.encodeAck(kind, u.id, f.code, f.text))
+	h.answered(u, false)
 }
 
-// puback handles the client's PUBACK. A reason code of 0x80 or more ends the
-// message like success does ([MQTT-4.4.0-2]); an unknown id changes nothing.
-func (h *handler) puback(body []byte) error {
-	var id uint16
-	if len(body) == 2 {
-		id = binary.BigEndian.Uint16(body)
+// answered settles what was counted for a publish: at QoS 1 and for a refused one
+// the exchange is over, else it goes on with PUBREL.
+func (h *handler) answered(u inbound, positive bool) {
+	if !u.again && (u.qos == 1 || !positive) {
+		h.owed--
 	}
-	if id == 0 {
-		var err error
-		if id, _, err = checkAck(packets.Puback, body, h.version); err != nil {
-			return err
-		}
+	if u.qos == 2 && h.state == stateOpen {
+		h.recorded(u.id, positive)
 	}
-	ref, ok := h.inflight[id]
-	if !ok {
-		h.e.unknownAck.Inc()
-		return nil
-	}
-	delete(h.inflight, id)
-	if len(h.inflight) == 0 && h.inflightPeak > 64 {
-		h.inflight, h.inflightPeak = nil, 0 // a map never shrinks
-	}
-	h.sess.Ack(ref)
-	h.pull = true
-	return nil
-}
-
-// qos2 handles the acknowledgements of QoS 2, which no exchange here can have
-// led to: they are answered as the leftovers of another session are (section
-// 4.3.3, reason code 0x92).
-func (h *handler) qos2(p rawPacket) error {
-	id, _, err := checkAck(p.kind(), p.body, h.version)
-	if err != nil {
-		return err
-	}
-	const notFound = 0x92
-	switch p.kind() {
-	case packets.Pubrec:
-		h.send(h.encodeAck(packets.Pubrel, id, notFound, ""))
-	case packets.Pubrel:
-		h.send(h.encodeAck(packets.Pubcomp, id, notFound, ""))
-	}
-	return nil
 }

@@ -18,8 +18,8 @@ func TestPublishReachesSubscriber(t *testing.T) {
 	both(t, func(t *testing.T, version byte) {
 		b := start(t, nil)
 		sub, pub := b.connect(version, "sub", nil), b.connect(version, "pub", nil)
-		if got := sub.subscribe(2, "a/+", "b/#"); got[0] != 1 || got[1] != 1 {
-			t.Fatalf("granted % x, want 1 1", got)
+		if got := sub.subscribe(2, "a/+", "b/#"); got[0] != 2 || got[1] != 2 {
+			t.Fatalf("granted % x, want 2 2", got)
 		}
 		pub.publish(0, "a/x", "zero")
 		if pk := sub.receive("a/x", "zero"); pk.FixedHeader.Qos != 0 {
@@ -72,9 +72,11 @@ func TestAcknowledgementsInReceiveOrder(t *testing.T) {
 func TestRefusedPublishOf311(t *testing.T) {
 	b := start(t, nil)
 	for _, topic := range []string{"denied/t", "$SYS/t"} {
-		p := b.connect(4, "c", nil)
-		p.send(p.publishPacket(1, topic, "x"))
-		p.wantEnd(0, subproto.ClosePolicy)
+		for _, qos := range []byte{1, 2} {
+			p := b.connect(4, "c", nil)
+			p.send(p.publishPacket(qos, topic, "x"))
+			p.wantEnd(0, subproto.ClosePolicy)
+		}
 	}
 	b = start(t, func(o *Options) { o.AckRefused = true })
 	sub := b.connect(5, "sub", nil)

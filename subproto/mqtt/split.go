@@ -15,15 +15,15 @@ func (p rawPacket) kind() byte { return p.head >> 4 }
 
 // split cuts the first control packet off data. n is the bytes it takes, 0 if
 // data does not hold all of it yet. The fixed header is judged as soon as it is
-// there: limit is the most bytes a packet may have, and strict (v5) refuses a
-// Remaining Length in more bytes than needed ([MQTT-1.5.5-1]; 3.1.1 does not
-// forbid it).
-func split(data []byte, limit int, strict bool) (p rawPacket, n int, err error) {
+// there: limit is the most bytes a packet may have, and 5.0 refuses a Remaining
+// Length in more bytes than needed ([MQTT-1.5.5-1]; older versions do not forbid
+// it). version is 0 before CONNECT.
+func split(data []byte, limit int, version byte) (p rawPacket, n int, err error) {
 	if len(data) == 0 {
 		return p, 0, nil
 	}
 	p.head = data[0]
-	if err := checkHead(p.head); err != nil {
+	if err := checkHead(p.head, version); err != nil {
 		return p, 0, err
 	}
 	length := 0
@@ -39,7 +39,7 @@ func split(data []byte, limit int, strict bool) (p rawPacket, n int, err error) 
 		if b&0x80 != 0 {
 			continue
 		}
-		if strict && b == 0 && i > 1 {
+		if version == 5 && b == 0 && i > 1 {
 			return p, 0, malformed("remaining length is not minimal")
 		}
 		n = 1 + i
@@ -56,8 +56,20 @@ func split(data []byte, limit int, strict bool) (p rawPacket, n int, err error) 
 }
 
 // checkHead judges type and flags ([MQTT-2.1.3-1], [MQTT-3.3.1-2], [MQTT-3.3.1-4]).
-func checkHead(head byte) error {
+// In 3.1 flags without a meaning are not used rather than reserved, and DUP marks
+// a repeated PUBREL, SUBSCRIBE or UNSUBSCRIBE too (section 2.1 of 3.1).
+func checkHead(head, version byte) error {
 	flags := head & 0x0f
+	if kind := head >> 4; version == 3 && kind != packets.Reserved {
+		switch kind {
+		case packets.Publish:
+			flags &= 0x06
+		case packets.Pubrel, packets.Subscribe, packets.Unsubscribe:
+			flags &= 0x06
+		default:
+			flags = 0
+		}
+	}
 	switch head >> 4 {
 	case packets.Reserved:
 		return malformed("packet type 0")

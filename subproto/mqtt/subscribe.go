@@ -10,8 +10,8 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
-// subscribe handles SUBSCRIBE. A filter that is none, or that is shared, is
-// answered in its place in SUBACK; the others go to the session together.
+// subscribe handles SUBSCRIBE. A filter that is none is answered in its place in
+// SUBACK; the others go to the session together.
 func (h *handler) subscribe(body []byte) error {
 	pk, err := decodeSubscribe(bytes.Clone(body), h.version)
 	if err != nil {
@@ -32,11 +32,8 @@ func (h *handler) subscribe(body []byte) error {
 			continue
 		case f.Group != "" && o.NoLocal: // [MQTT-3.8.3-4]
 			return violation("no local on a shared subscription")
-		case f.Group != "":
-			codes[i] = h.refusedSub(0x9e)
-			continue
 		}
-		codes[i] = min(o.Qos, 1)
+		codes[i] = o.Qos
 		at = append(at, i)
 		subs = append(subs, msg.Subscription{
 			Filter: f, Handle: handle, QoS: msg.QoS(codes[i]), NoLocal: o.NoLocal,
@@ -76,9 +73,10 @@ func (h *handler) subscribed(id uint16, codes []byte, at []int, errs []error) {
 	h.pull = true
 }
 
-// refusedSub is the SUBACK code of a refusal: 3.1.1 has only one.
+// refusedSub is the SUBACK code of a refusal: 3.1.1 has only one, and 3.1 clients
+// are given it for want of any.
 func (h *handler) refusedSub(code byte) byte {
-	if h.version == 4 {
+	if h.version < 5 {
 		return 0x80
 	}
 	return code

@@ -18,9 +18,9 @@ func TestSubackCodes(t *testing.T) {
 		b := start(t, nil)
 		p := b.connect(version, "c", nil)
 		got := p.subscribe(2, "a", "a/#/b", "b+", "", "$share/g/a", "$share/+/a", "denied/#", "$rpc/p", "b/+")
-		want := []byte{1, 0x8f, 0x8f, 0x8f, 0x9e, 0x8f, 0x87, 0x83, 1}
-		if version == 4 {
-			want = []byte{1, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 1}
+		want := []byte{2, 0x8f, 0x8f, 0x8f, 2, 0x8f, 0x87, 0x83, 2}
+		if version < 5 {
+			want = []byte{2, 0x80, 0x80, 0x80, 2, 0x80, 0x80, 0x80, 2}
 		}
 		if !bytes.Equal(got, want) {
 			t.Fatalf("granted % x, want % x", got, want)
@@ -49,7 +49,7 @@ func TestUnsubscribe(t *testing.T) {
 		if version == 5 && !bytes.Equal(ack.ReasonCodes, []byte{0, 0x11, 0x8f, 0x11}) {
 			t.Fatalf("UNSUBACK % x", ack.ReasonCodes)
 		}
-		if version == 4 && ack.FixedHeader.Remaining != 2 {
+		if version < 5 && ack.FixedHeader.Remaining != 2 {
 			t.Fatalf("UNSUBACK of %d bytes, want 2", ack.FixedHeader.Remaining)
 		}
 		p.publish(0, "a/x", "gone")
@@ -229,11 +229,14 @@ func (l *lazy) Next(d *msg.Delivery) bool {
 type kinds struct {
 	nowhere
 	sent    []byte
+	heads   []byte // the same with their flags
 	reading bool
 }
 
-func (k *kinds) Send(_ subproto.Kind, b []byte) { k.sent = append(k.sent, b[0]>>4) }
-func (k *kinds) SetReading(on bool)             { k.reading = on }
+func (k *kinds) Send(_ subproto.Kind, b []byte) {
+	k.sent, k.heads = append(k.sent, b[0]>>4), append(k.heads, b[0])
+}
+func (k *kinds) SetReading(on bool) { k.reading = on }
 
 func openLazy(t *testing.T) (*lazy, *kinds, subproto.Handler) {
 	l, k := &lazy{sink: sink{deliver: delivery(0)}}, &kinds{reading: true}
