@@ -2,6 +2,7 @@ package json
 
 import (
 	"errors"
+	"slices"
 
 	"parley/msg"
 )
@@ -94,16 +95,24 @@ func (h *conn) deliver() {
 	if h.state != stateConnected {
 		return
 	}
-	for d := &h.scratch().d; h.state == stateConnected && h.c.Room() && h.session.Next(d); {
+	for d := &h.scratch().d; h.state == stateConnected && h.c.Room() && h.next(d); {
 		if d.Notice != nil {
 			h.notice(d.Notice)
 			continue
 		}
-		h.push(d)
-		if d.QoS > 0 {
+		if h.push(d) && d.QoS > 0 {
 			h.session.Ack(d.Ref)
 		}
 	}
+}
+
+// next goes on with what is left, or with the next delivery.
+func (h *conn) next(d *msg.Delivery) bool {
+	if h.part == nil {
+		return h.session.Next(d)
+	}
+	*d, h.part = *h.part, nil
+	return true
 }
 
 // Keys of Message.Shared.
@@ -112,17 +121,24 @@ const (
 	sharedRetained
 )
 
-// push sends one push per subscription that wants the message.
-func (h *conn) push(d *msg.Delivery) {
+// push sends one push per subscription that wants the message; false if there
+// was no room for all: many small filters make much of one large message.
+func (h *conn) push(d *msg.Delivery) bool {
 	m, key := d.Message, sharedLive
 	if d.Retained {
 		key = sharedRetained
 	}
 	var pub []byte
-	for _, sub := range d.Matches {
+	for i, sub := range d.Matches {
 		ch := h.handles[sub.Handle]
 		if ch == nil {
 			continue
+		}
+		if pub != nil && !h.c.Room() {
+			h.part = &msg.Delivery{}
+			*h.part = *d
+			h.part.Matches = slices.Clone(d.Matches[i:]) // they are ours only until the next Next
+			return false
 		}
 		if !ch.ready { // its reply is in the mailbox, put there after we looked
 			h.outcomes()
@@ -134,6 +150,7 @@ func (h *conn) push(d *msg.Delivery) {
 		h.sent(h.codec.push(h.buffer(), ch.encoded, pub))
 		h.engine.delivered.Inc()
 	}
+	return true
 }
 
 // Unsubscribe codes: from 2500 on an SDK subscribes again.

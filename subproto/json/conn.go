@@ -50,8 +50,9 @@ type conn struct {
 	callID   uint64              // last one given
 	pending  int                 // requests that wait for their outcome
 	reading  bool
-	rest     []byte   // commands that wait until the connection has been let in
-	work     *scratch // nil between calls
+	rest     []byte        // commands that wait until the connection has been let in
+	part     *msg.Delivery // what is left of a delivery that there was no room for; nil: nothing
+	work     *scratch      // nil between calls
 	spare    []outcome
 	pinger   pinger
 

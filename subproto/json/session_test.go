@@ -246,6 +246,38 @@ func TestRoom(t *testing.T) {
 	c.talk(`< {"push":{"channel":"a","pub":{"data":1,"tags":{"topic":"a","via":"wamp"}}}}`)
 }
 
+// TestRoomWithinDelivery: a message that many subscriptions want is not more than
+// the connection has room for; the rest of its pushes follow, before anything newer.
+func TestRoomWithinDelivery(t *testing.T) {
+	s := &fakeSession{}
+	c := open(t, New(Options{Attach: s.attach}), subproto.Info{})
+	c.talk(hello)
+	var all []*msg.Subscription
+	for i, ch := range []string{"a", "+", "#"} {
+		c.talk(fmt.Sprintf(`
+			> {"id":%d,"subscribe":{"channel":%q}}
+			< {"id":%d,"subscribe":{"epoch":*,"offset":0,"positioned":true}}`, i+2, ch, i+2))
+		all = append(all, &msg.Subscription{Handle: uint64(i + 1)})
+	}
+	c.c.RoomFor(2)
+	large := msg.Bytes([]byte(strings.Repeat("1", maxFrame)))
+	s.give(msg.Delivery{Message: &msg.Message{Topic: "a", Payload: large}, Matches: all})
+	s.give(msg.Delivery{Message: &msg.Message{Topic: "a", Payload: msg.Bytes([]byte("2"))}, Matches: all[:1]})
+	c.c.Wake()
+	expect := func(wants ...string) {
+		for _, want := range wants {
+			if got := c.next(); !strings.Contains(got, want) {
+				t.Fatalf("got %.60s, want %s", got, want)
+			}
+		}
+	}
+	expect(`"channel":"a","pub":{"data":"1`, `"channel":"+","pub":{"data":"1`)
+	c.send(`{"id":9,"ping":{}}`)
+	expect(`{"id":9,"ping":{}}`) // answered although there is no room, and before the rest
+	c.c.SetRoom(true)
+	expect(`"channel":"#","pub":{"data":"1`, `"channel":"a","pub":{"data":2`)
+}
+
 // TestNotices: what happens to a session is told in the protocol's terms.
 func TestNotices(t *testing.T) {
 	sub := &msg.Subscription{Handle: 1}

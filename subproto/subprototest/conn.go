@@ -29,6 +29,7 @@ type Conn struct {
 	sent    []Frame
 	reading bool
 	noRoom  bool
+	roomFor int // frames until noRoom; 0: no end in sight
 	ready   bool
 	ping    bool
 	waking  bool
@@ -138,6 +139,13 @@ func (c *Conn) SetRoom(r bool) {
 	}
 }
 
+// RoomFor makes Room answer false once n more frames have been sent.
+func (c *Conn) RoomFor(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.roomFor = n
+}
+
 // State reports what the engine asked for.
 func (c *Conn) State() (ready, ping, reading bool) {
 	c.mu.Lock()
@@ -155,6 +163,10 @@ func (c *Conn) Send(kind subproto.Kind, data []byte) {
 		return
 	}
 	c.sent = append(c.sent, Frame{kind, append([]byte(nil), data...)})
+	if c.roomFor > 0 {
+		c.roomFor--
+		c.noRoom = c.roomFor == 0
+	}
 	c.cond.Broadcast()
 }
 

@@ -21,18 +21,16 @@ const (
 
 // pump sends deliveries as EVENTs while the connection has room.
 func (h *handler) pump() {
-	for h.state == stateOpen {
-		if !h.held {
-			if !h.conn.Room() || !h.session.Next(&h.delivery) {
-				return
-			}
-			h.held = true
+	for h.state == stateOpen && h.conn.Room() {
+		if !h.held && !h.session.Next(&h.delivery) {
+			return
 		}
+		h.held = true
 		d := &h.delivery
 		if d.Notice != nil {
 			h.notice(d.Notice)
 		} else if !h.events(d) {
-			return // a Wake comes with the SUBSCRIBED it waits for
+			return // a Wake comes with the SUBSCRIBED it waits for, or Room
 		}
 		h.held = false
 		*d = msg.Delivery{}
@@ -40,7 +38,8 @@ func (h *handler) pump() {
 }
 
 // events sends one EVENT per subscription of ours that matches. It returns false
-// if one of them has not been told to the peer yet.
+// if one of them has not been told to the peer yet, or if there was no room for
+// all; d then holds the rest.
 func (h *handler) events(d *msg.Delivery) bool {
 	for _, s := range d.Matches {
 		if own := h.subs[s.Handle]; own != nil && !own.told {
@@ -53,7 +52,11 @@ func (h *handler) events(d *msg.Delivery) bool {
 			}
 		}
 	}
-	for _, s := range d.Matches {
+	for i, s := range d.Matches {
+		if i > 0 && !h.conn.Room() {
+			d.Matches = d.Matches[i:]
+			return false
+		}
 		if h.subs[s.Handle] != nil { // never on an id the peer does not hold
 			h.event(d, s)
 		}

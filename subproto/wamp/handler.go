@@ -77,7 +77,7 @@ type handler struct {
 	scratch         *scratch // nil between calls
 	delivery        msg.Delivery
 	hearsRevocation bool // the client announced subscription_revocation
-	held            bool // delivery waits for its SUBSCRIBED
+	held            bool // delivery waits for its SUBSCRIBED, or its rest for room
 	paused          bool // reading is off
 }
 

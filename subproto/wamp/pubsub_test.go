@@ -1,6 +1,8 @@
 package wamp
 
 import (
+	"fmt"
+	"maps"
 	"strings"
 	"testing"
 
@@ -264,6 +266,37 @@ func TestPayloadIsCopied(t *testing.T) {
 	}
 	for range 100 {
 		s.expect(`[36,*,*,{"_parley_correlation":"\u0000Yw==","_parley_via":"wamp"},["` + strings.Repeat("x", 100) + `"]]`)
+	}
+}
+
+// A message that many subscriptions want is not more events than the connection
+// has room for; the rest of them follow, before anything newer.
+func TestRoomWithinDelivery(t *testing.T) {
+	b := start(t, nil)
+	p, s := b.session("wamp.2.json"), b.session("wamp.2.json")
+	want := map[string]bool{}
+	for i, uri := range []string{"a", "a.b", "a.b.c", "a.b.c.d"} {
+		s.send(fmt.Sprintf(`[32,%d,{"match":"prefix"},%q]`, i+1, uri))
+		want[s.expect(fmt.Sprintf(`[33,%d,*]`, i+1))[0]] = true
+	}
+	s.RoomFor(2)
+	for r := 1; r <= 2; r++ {
+		p.send(fmt.Sprintf(`[16,%d,{"acknowledge":true},"a.b.c.d",[%d]]`, r, r))
+		p.expect(fmt.Sprintf(`[17,%d,*]`, r))
+	}
+	for r := 1; r <= 2; r++ {
+		got := map[string]bool{}
+		for i := range len(want) {
+			if r == 1 && i == 2 {
+				s.send(`[34,9,77]`) // answered although there is no room, and before the rest
+				s.expect(`[8,34,9,{},"wamp.error.no_such_subscription",["no such subscription"]]`)
+				s.SetRoom(true)
+			}
+			got[s.expect(fmt.Sprintf(`[36,*,*,{"_parley_offset":*,"_parley_via":"wamp","topic":"a.b.c.d"},[%d]]`, r))[0]] = true
+		}
+		if !maps.Equal(got, want) {
+			t.Fatalf("event %d came for %v, want %v", r, got, want)
+		}
 	}
 }
 
