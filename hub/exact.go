@@ -79,7 +79,12 @@ func (c *hold) Assign(ref uint64, packetID uint16, done func(error)) {
 
 // Received: see subproto.Session.
 func (c *hold) Received(ref uint64, done func(error)) {
-	c.update(ref, done, func(f *flight) { f.received = true })
+	c.update(ref, done, func(f *flight) {
+		if f.received == 0 {
+			c.s.in.receipts++
+			f.received = c.s.in.receipts
+		}
+	})
 }
 
 // update changes one unacknowledged delivery. It completes at once: sessions do

@@ -21,10 +21,12 @@ type inbound struct {
 	lag      lag
 	away     []span // absences while lagging: nothing was collected at QoS 0
 	reading  bool   // a reader works, or is about to
+	taken    bool   // a reader has a task of this generation
 
-	unacked map[uint64]flight // by ref
-	ref     uint64
-	matches []*msg.Subscription // lent to the engine until the next Next
+	unacked  map[uint64]flight // by ref
+	ref      uint64
+	receipts uint64              // PUBRECs so far
+	matches  []*msg.Subscription // lent to the engine until the next Next
 }
 
 // item is one message for the session with the filters that want it: from the
@@ -344,13 +346,13 @@ func (s *Session) fit(it *item, m *msg.Message) (msg.QoS, bool) {
 	if len(in.matches) == 0 {
 		return 0, false
 	}
+	if it.ref != 0 { // what was sent does not expire any more [MQTT-4.3.3-7]
+		f, waits := in.unacked[it.ref]
+		return f.qos, waits && f.resend
+	}
 	if m.Expires != 0 && m.Expired(now()) {
 		s.hub.drops.expired.Inc()
 		return 0, false
-	}
-	if it.ref != 0 {
-		f, waits := in.unacked[it.ref]
-		return f.qos, waits && f.resend
 	}
 	return min(granted, m.QoS), true
 }

@@ -20,8 +20,8 @@ type flight struct {
 	qos      msg.QoS
 	packetID uint16
 	retained bool
-	received bool // at QoS 2: the peer has it, PUBREL comes next
-	resend   bool // was sent on an earlier connection and not yet on this one
+	received uint64 // at QoS 2: the peer has it, PUBREL comes next; in the order of the PUBRECs
+	resend   bool   // was sent on an earlier connection and not yet on this one
 }
 
 // span is a part of the log, [from, to]; to = 0 while it lasts.
@@ -44,7 +44,7 @@ func (s *Session) goOffline(head msg.Offset) {
 	}
 	in.side = append(side, in.side...)
 	in.sideRefs += sideRefs(side)
-	in.fetched, in.redo, in.reading = nil, nil, false
+	in.fetched, in.redo, in.reading, in.taken = nil, nil, false, false
 	var from, to msg.Offset
 	note := func(o msg.Offset) {
 		if o != 0 && from == 0 {
@@ -86,7 +86,7 @@ func (in *inbound) comeBack(head msg.Offset) {
 		in.away = nil
 	}
 	for ref, f := range in.unacked {
-		if !f.received {
+		if f.received == 0 {
 			f.resend = true
 			in.unacked[ref] = f
 			in.redo = append(in.redo, f)
@@ -97,15 +97,16 @@ func (in *inbound) comeBack(head msg.Offset) {
 
 func byRef(a, b flight) int { return cmp.Compare(a.ref, b.ref) }
 
-// received lists the deliveries that only need PUBREL, in order.
+// received lists the deliveries that only need PUBREL, in the order of their
+// PUBRECs [MQTT-4.6.0-4].
 func (in *inbound) received() []msg.InFlight {
 	var fs []flight
 	for _, f := range in.unacked {
-		if f.received {
+		if f.received != 0 {
 			fs = append(fs, f)
 		}
 	}
-	slices.SortFunc(fs, byRef)
+	slices.SortFunc(fs, func(a, b flight) int { return cmp.Compare(a.received, b.received) })
 	var list []msg.InFlight
 	for _, f := range fs {
 		list = append(list, msg.InFlight{Ref: f.ref, PacketID: f.packetID})

@@ -130,10 +130,11 @@ func (s *Session) readMore() {
 	if s.gen != t.gen {
 		return
 	}
-	s.in.reading = false
+	s.in.reading, s.in.taken = false, false
 	switch {
 	case len(t.redo) > 0:
-		s.in.redo = s.in.redo[len(t.redo):]
+		last := t.redo[len(t.redo)-1].ref
+		s.in.redo = slices.DeleteFunc(s.in.redo, func(f flight) bool { return f.ref <= last })
 		s.in.fetched = append(s.in.fetched, items...)
 	case len(t.side) > 0:
 		s.in.side = s.in.side[len(t.side):]
@@ -150,11 +151,13 @@ func (s *Session) wakeAfterUnlock() { s.wake() }
 func (s *Session) nextTask() (task, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.hold == nil {
+	// A session that has changed hands may have been asked for twice.
+	if s.hold == nil || s.in.taken {
 		return task{}, false
 	}
+	s.in.taken = true
 	t := task{
-		gen: s.gen, redo: s.in.redo[:min(sideChunk, len(s.in.redo))], side: s.in.side[:min(sideChunk, len(s.in.side))],
+		gen: s.gen, redo: slices.Clone(s.in.redo[:min(sideChunk, len(s.in.redo))]), side: s.in.side[:min(sideChunk, len(s.in.side))],
 		lag: s.in.lag, away: s.in.away,
 	}
 	if t.lag.on {

@@ -147,7 +147,7 @@ func TestReceivedIsNotSentAgain(t *testing.T) {
 	d.Received(refs[0], func(error) {})
 	d.Close(msg.CloseLost)
 	d, r := device(t, h)
-	if len(r.Received) != 2 || r.Received[0] != (msg.InFlight{Ref: refs[0], PacketID: 1}) {
+	if len(r.Received) != 2 || r.Received[0] != (msg.InFlight{Ref: refs[1], PacketID: 2}) {
 		t.Fatalf("%+v", r.Received)
 	}
 	if got := d.take(); got.PacketID != 3 || got.QoS != 2 {
