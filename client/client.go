@@ -39,15 +39,46 @@ type Options struct {
 	Realm    string // WAMP; "" = default
 	ClientID string // MQTT; "" = the broker chooses
 	TLS      *tls.Config
+	MQTT     MQTTOptions // of the connection and its subscriptions; MQTT only
 }
+
+// MQTTOptions are what only MQTT has. The zero value is a clean session without
+// a will.
+type MQTTOptions struct {
+	Resume            bool   // take up the session of ClientID
+	SessionExpiry     uint32 // seconds that the session outlives the connection; 0xFFFFFFFF = for ever
+	KeepAlive         uint16 // seconds; 0 = 30
+	ReceiveMaximum    uint16 // 0 = 100
+	Will              *Will
+	NoLocal           bool // do not receive what this connection publishes
+	RetainAsPublished bool
+	RetainHandling    byte // 0: send retained values; 1: to new subscriptions; 2: never
+	SubscriptionID    int  // 0 = none
+}
+
+// Will is published by the broker when the connection is lost.
+type Will struct {
+	Publication
+	Delay uint32 // seconds
+}
+
+// Property is one MQTT user property.
+type Property struct{ Name, Value string }
 
 // Publication is a message to publish.
 type Publication struct {
 	Topic       string
 	Payload     []byte
-	QoS         byte // 0 or 1; 1 waits until the message is on disk. JSON is always 1.
+	QoS         byte // 0 to 2; above 0 waits until the message is on disk. JSON is always 1, 2 is MQTT only.
 	Retain      bool
 	ContentType string // MQTT and JSON; "" = none
+
+	// MQTT only.
+	Text          bool   // the payload is UTF-8
+	Expiry        uint32 // seconds; 0 = never
+	ResponseTopic string
+	Correlation   []byte
+	User          []Property
 }
 
 // Received is a message that arrived. It belongs to the handler.
@@ -59,6 +90,14 @@ type Received struct {
 	Retained    bool
 	QoS         byte // MQTT only
 	ContentType string
+
+	// MQTT only.
+	Duplicate       bool
+	Expiry          uint32 // seconds left; 0 = never
+	ResponseTopic   string
+	Correlation     []byte
+	User            []Property
+	SubscriptionIDs []int
 }
 
 // Args is what a procedure is given and what it answers.

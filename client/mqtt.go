@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -19,6 +18,7 @@ import (
 
 // mqttClient speaks MQTT 5 with paho.
 type mqttClient struct {
+	opts MQTTOptions
 	paho *paho.Client
 	life context.Context // ends with the connection
 	end  context.CancelFunc
@@ -55,7 +55,7 @@ func dialMQTT(ctx context.Context, o *Options) (Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &mqttClient{}
+	c := &mqttClient{opts: o.MQTT}
 	c.life, c.end = context.WithCancel(context.Background())
 	c.paho = paho.NewClient(paho.ClientConfig{
 		Conn:              packets.NewThreadSafeConn(conn),
@@ -66,14 +66,7 @@ func dialMQTT(ctx context.Context, o *Options) (Client, error) {
 		},
 		OnClientError: func(err error) { c.fail(err) },
 	})
-	receiveMaximum := uint16(mqttReceiveMaximum)
-	connect := &paho.Connect{
-		ClientID: o.ClientID, CleanStart: true, KeepAlive: mqttKeepAlive,
-		Properties: &paho.ConnectProperties{
-			ReceiveMaximum: &receiveMaximum,
-			User:           paho.UserProperties{{Key: "parley-offset", Value: "1"}},
-		},
-	}
+	connect := mqttConnect(o)
 	secret := o.Token
 	if secret == "" {
 		secret = o.Password
@@ -164,14 +157,7 @@ func reasonName(code byte) string {
 }
 
 func (c *mqttClient) received(p paho.PublishReceived) (bool, error) {
-	r := Received{Topic: p.Packet.Topic, Payload: p.Packet.Payload, Retained: p.Packet.Retain, QoS: p.Packet.QoS}
-	if props := p.Packet.Properties; props != nil {
-		r.ContentType = props.ContentType
-		r.Via = props.User.Get("parley-via")
-		if n, err := strconv.ParseUint(props.User.Get("parley-offset"), 10, 64); err == nil {
-			r.Offset = msg.Offset(n)
-		}
-	}
+	r := mqttReceived(p.Packet)
 	c.mu.Lock()
 	var handle func(Received)
 	for _, s := range c.subs {
@@ -188,7 +174,7 @@ func (c *mqttClient) received(p paho.PublishReceived) (bool, error) {
 }
 
 func (c *mqttClient) Publish(ctx context.Context, p Publication) (msg.Offset, error) {
-	publish := &paho.Publish{Topic: p.Topic, Payload: p.Payload, QoS: p.QoS, Retain: p.Retain, Properties: &paho.PublishProperties{ContentType: p.ContentType}}
+	publish := &paho.Publish{Topic: p.Topic, Payload: p.Payload, QoS: p.QoS, Retain: p.Retain, Properties: mqttProperties(&p)}
 	alive, cancel := c.whileConnected(ctx)
 	defer cancel()
 	resp, err := c.paho.Publish(alive, publish)
@@ -200,7 +186,7 @@ func (c *mqttClient) Publish(ctx context.Context, p Publication) (msg.Offset, er
 		if resp.Properties != nil {
 			text = resp.Properties.ReasonString
 		}
-		return 0, reason("PUBACK", resp.ReasonCode, text)
+		return 0, reason(map[byte]string{1: "PUBACK", 2: "PUBREC"}[p.QoS], resp.ReasonCode, text)
 	}
 	return 0, c.orEnded(ctx, err)
 }
@@ -234,7 +220,7 @@ func (c *mqttClient) Subscribe(ctx context.Context, filter string, qos byte, han
 	c.mu.Unlock()
 	alive, cancel := c.whileConnected(ctx)
 	defer cancel()
-	suback, err := c.paho.Subscribe(alive, &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: filter, QoS: qos}}})
+	suback, err := c.paho.Subscribe(alive, mqttSubscribe(&c.opts, filter, qos))
 	if err == nil {
 		return nil
 	}

@@ -20,12 +20,11 @@ import (
 
 type pubFlags struct {
 	*connectFlags
-	file        string
-	lines       bool
-	retain      bool
-	qos         uint8
-	count       int
-	contentType string
+	mqtt    mqttFlags
+	message client.Publication // but for topic and payload
+	file    string
+	lines   bool
+	count   int
 }
 
 func pubCommand(s *streams) *cobra.Command {
@@ -36,7 +35,8 @@ func pubCommand(s *streams) *cobra.Command {
 standard input. With QoS 1, the default, it returns after the broker has stored
 the message; if that fails the exit code is not 0. JSON publishes are always QoS 1.`,
 		Example: `  broker pub sensors/1 '{"celsius": 21.5}'
-  broker pub --protocol mqtt --retain --qos 1 status/door open
+  broker pub --protocol mqtt --retain --qos 2 status/door open
+  broker pub -p mqtt --expiry 1m --property unit=C --response-topic answers sensors/1 21.5
   tail -f log | broker pub --lines logs/web
   broker pub --retain status/door ''       # clears the retained value`,
 		Args: cobra.RangeArgs(1, 2),
@@ -46,17 +46,19 @@ the message; if that fails the exit code is not 0. JSON publishes are always QoS
 	flags := cmd.Flags()
 	flags.StringVarP(&f.file, "file", "f", "", "`file` with the payload; - is standard input")
 	flags.BoolVarP(&f.lines, "lines", "l", false, "publish every line of the input as a message of its own")
-	flags.BoolVarP(&f.retain, "retain", "r", false, "keep as the topic's retained value")
-	flags.Uint8VarP(&f.qos, "qos", "q", 1, "0: do not wait; 1: wait until it is stored")
+	flags.BoolVarP(&f.message.Retain, "retain", "r", false, "keep as the topic's retained value")
+	flags.Uint8VarP(&f.message.QoS, "qos", "q", 1, "0: do not wait; 1: wait until it is stored; 2: and exactly once (MQTT)")
 	flags.IntVarP(&f.count, "count", "n", 1, "publish it this many times")
-	flags.StringVar(&f.contentType, "content-type", "", "MIME type of the payload (MQTT and JSON)")
+	flags.StringVar(&f.message.ContentType, "content-type", "", "MIME type of the payload (MQTT and JSON)")
 	flags.DurationVarP(&f.timeout, "timeout", "t", 10*time.Second, "for connecting and for each message; 0 waits for ever")
+	f.mqtt.addSession(flags, &f.MQTT)
+	f.mqtt.addPublication(flags, &f.message)
 	return cmd
 }
 
 func (f *pubFlags) run(ctx context.Context, s *streams, args []string) error {
-	if f.qos > 1 {
-		return usagef("--qos %d: give 0 or 1", f.qos)
+	if err := f.mqtt.apply(f.Protocol, f.message.QoS, &f.MQTT, &f.message); err != nil {
+		return err
 	}
 	if err := msg.Publishable(args[0]); err != nil {
 		return usagef("topic %q: %w", args[0], err)
@@ -129,7 +131,9 @@ func (f *pubFlags) repeat(ctx context.Context, s *streams, c client.Client, topi
 func (f *pubFlags) one(ctx context.Context, s *streams, c client.Client, topic string, payload []byte) error {
 	ctx, cancel := bounded(ctx, f.timeout)
 	defer cancel()
-	offset, err := c.Publish(ctx, client.Publication{Topic: topic, Payload: payload, QoS: f.qos, Retain: f.retain, ContentType: f.contentType})
+	m := f.message
+	m.Topic, m.Payload = topic, payload
+	offset, err := c.Publish(ctx, m)
 	if err != nil {
 		return err
 	}

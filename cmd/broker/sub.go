@@ -24,6 +24,7 @@ import (
 
 type subFlags struct {
 	*connectFlags
+	mqtt  mqttFlags
 	qos   uint8
 	count int
 }
@@ -37,11 +38,14 @@ values first. It runs until --count messages have come, --timeout is over or it 
 interrupted.
 
 text prints topic and payload, raw the payload only, json one object a line:
-{topic, data, encoding, offset, via, retained, content_type}, where data is the
-payload as JSON, or a string that encoding ("text" or "base64") tells how to read.`,
+{topic, data, encoding, offset, via, retained, content_type} and, over MQTT, {qos, dup,
+expiry, response_topic, correlation, user, subscription_ids}, where data is the payload
+as JSON, or a string that encoding ("text" or "base64") tells how to read.`,
 		Example: `  broker sub 'sensors/#'
   broker sub --protocol wamp --count 1 status/door
-  broker sub -o json 'sensors/+/celsius' | jq .data`,
+  broker sub -o json 'sensors/+/celsius' | jq .data
+  broker sub -p mqtt -q 2 '$share/workers/jobs/#'
+  broker sub -p mqtt --client-id truck-7 --resume --session-expiry 24h 'fleet/#'`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd.Context(), s, args) },
 	}
@@ -50,12 +54,14 @@ payload as JSON, or a string that encoding ("text" or "base64") tells how to rea
 	flags.Uint8VarP(&f.qos, "qos", "q", 1, "highest QoS to receive (MQTT)")
 	flags.IntVarP(&f.count, "count", "n", 0, "end after this many messages; 0: go on")
 	flags.DurationVarP(&f.timeout, "timeout", "t", 0, "end this long after subscribing: with exit code 4 if --count is not reached")
+	f.mqtt.addSession(flags, &f.MQTT)
+	f.mqtt.addSubscription(flags, &f.MQTT)
 	return cmd
 }
 
 func (f *subFlags) run(ctx context.Context, s *streams, filters []string) error {
-	if f.qos > 1 {
-		return usagef("--qos %d: give 0 or 1", f.qos)
+	if err := f.mqtt.apply(f.Protocol, f.qos, &f.MQTT, &client.Publication{}); err != nil {
+		return err
 	}
 	for _, text := range filters {
 		if _, err := msg.ParseFilter(text); err != nil {
@@ -141,7 +147,23 @@ func (p *printer) json(r client.Received) error {
 		Via         string          `json:"via,omitempty"`
 		Retained    bool            `json:"retained,omitempty"`
 		ContentType string          `json:"content_type,omitempty"`
-	}{r.Topic, data, encoding, r.Offset, r.Via, r.Retained, r.ContentType})
+
+		QoS             byte        `json:"qos,omitempty"`
+		Duplicate       bool        `json:"dup,omitempty"`
+		Expiry          uint32      `json:"expiry,omitempty"`
+		ResponseTopic   string      `json:"response_topic,omitempty"`
+		Correlation     []byte      `json:"correlation,omitempty"`
+		User            [][2]string `json:"user,omitempty"`
+		SubscriptionIDs []int       `json:"subscription_ids,omitempty"`
+	}{r.Topic, data, encoding, r.Offset, r.Via, r.Retained, r.ContentType,
+		r.QoS, r.Duplicate, r.Expiry, r.ResponseTopic, r.Correlation, pairs(r.User), r.SubscriptionIDs})
+}
+
+func pairs(user []client.Property) (out [][2]string) {
+	for _, u := range user {
+		out = append(out, [2]string{u.Name, u.Value})
+	}
+	return out
 }
 
 func (p *printer) text(r client.Received) string {
