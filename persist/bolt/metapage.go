@@ -55,14 +55,16 @@ func parseMeta(b []byte) (m metaPage, ok bool) {
 	return m, ok
 }
 
-// oneBitOff tells whether b is a valid meta page but for one bit. A write that
-// was torn by a power cut does not look like that.
-func oneBitOff(b []byte) bool {
+// oneBitOff tells whether b is a valid meta page but for one bit, and newer than
+// the valid one: then what was committed last may be behind it. A write that was
+// torn by a power cut can look like an older page with a bit off, but not like a
+// newer one.
+func oneBitOff(b []byte, valid metaPage) bool {
 	c := append([]byte(nil), b[:metaLen]...)
 	for i := range metaLen * 8 {
 		c[i/8] ^= 1 << (i % 8)
-		if _, ok := parseMeta(c); ok {
-			return true
+		if m, ok := parseMeta(c); ok {
+			return m.txid > valid.txid
 		}
 		c[i/8] ^= 1 << (i % 8)
 	}
@@ -83,9 +85,9 @@ func readMeta(r io.ReaderAt, size int64) (metaPage, error) {
 	switch {
 	case !ok0 && !ok1:
 		return metaPage{}, fmt.Errorf("begins with %x, neither meta page is valid: not a bbolt file, or damaged: %w", head[:24], persist.ErrCorrupt)
-	case !ok0 && oneBitOff(head[pageHeader:]):
+	case !ok0 && oneBitOff(head[pageHeader:], second):
 		return metaPage{}, fmt.Errorf("a bit of meta page 0 is flipped: %w", persist.ErrCorrupt)
-	case ok0 && !ok1 && b != nil && oneBitOff(b):
+	case ok0 && !ok1 && b != nil && oneBitOff(b, first):
 		return metaPage{}, fmt.Errorf("a bit of meta page 1 is flipped: %w", persist.ErrCorrupt)
 	case !ok0 || ok1 && second.txid > first.txid:
 		first = second
