@@ -112,7 +112,7 @@ func mqttKeys(c *Config) []key {
 			word(&c.MQTT.TLS.Cert, "a file", nil)},
 		{"mqtt.tls.key", "", `""`, "/etc/parley/key.pem", "Private key (PEM) of mqtt_listen.",
 			word(&c.MQTT.TLS.Key, "a file", nil)},
-		{"mqtt.receive_maximum", "", "1024", "", "How many unacknowledged QoS 1 publishes a client may have (MQTT 5 section 3.2.2.3.3).",
+		{"mqtt.receive_maximum", "", "1024", "", "How many unacknowledged QoS 1 and 2 publishes a client may have (MQTT 5 section 3.2.2.3.3).",
 			number(&c.MQTT.ReceiveMaximum, 1, 65535)},
 		{"mqtt.max_packet", "", "1MiB", "", "The largest MQTT packet taken (MQTT 5 section 3.2.2.3.6).",
 			size(&c.MQTT.MaxPacket, 1<<10, 256<<20)},
