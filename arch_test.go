@@ -58,6 +58,7 @@ var owners = map[string][]string{
 	"github.com/prometheus/client_golang":  {"metrics"},
 	"go.yaml.in/yaml/v3":                   {"config", "auth"},
 	"github.com/spf13/cobra":               {"cmd/broker"},
+	"github.com/spf13/pflag":               {"cmd/broker"},
 	"github.com/coder/websocket":           {"gateway", "client"},
 	"github.com/centrifugal/centrifuge-go": {"client"},
 	"github.com/eclipse/paho.golang":       {"client"},

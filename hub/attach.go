@@ -139,7 +139,7 @@ func (s *Session) resume(c *hold, head msg.Offset, result *msg.AttachResult) *ho
 	}
 	s.hold, c.s, s.expiry = c, s, c.params.Expiry
 	s.gen++
-	s.in.comeBack(head)
+	s.in.comeBack(head, s.ns.seq)
 	s.in.matches = nil // lent to the connection before, which may still be reading it
 	s.askGroups()
 	result.Received = s.in.received()

@@ -20,6 +20,7 @@ type inbound struct {
 	queue    queue
 	lag      lag
 	away     []span // absences while lagging: nothing was collected at QoS 0
+	back     mark   // where the last absence ended
 	reading  bool   // a reader works, or is about to
 	taken    bool   // a reader has a task of this generation
 
@@ -130,6 +131,9 @@ func (s *Session) push(e *entry, m *msg.Message, regs []*registration) (taken, w
 	}
 	if s.hold == nil {
 		return s.collect(e, m, regs), false
+	}
+	if s.in.back.after(e) && (m.QoS == 0 || granted(regs) == 0) { // from the absence, and only now fanned out
+		return false, false
 	}
 	in := &s.in
 	switch {

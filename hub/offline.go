@@ -27,6 +27,20 @@ type flight struct {
 // span is a part of the log, [from, to]; to = 0 while it lasts.
 type span struct{ from, to msg.Offset }
 
+// mark is a position in the stream of stored and transient entries.
+type mark struct {
+	offset msg.Offset
+	seq    uint64
+}
+
+// after tells whether an entry lies before the mark.
+func (k mark) after(e *entry) bool {
+	if e.offset != 0 {
+		return e.offset <= k.offset
+	}
+	return e.seq <= k.seq
+}
+
 // maxSpans bounds the absences a lagging session remembers; more are merged.
 const maxSpans = 32
 
@@ -76,7 +90,8 @@ func (s *Session) goOffline(head msg.Offset) {
 }
 
 // comeBack ends the absence and puts what was sent but not acknowledged first.
-func (in *inbound) comeBack(head msg.Offset) {
+func (in *inbound) comeBack(head msg.Offset, seq uint64) {
+	in.back = mark{head, seq}
 	if n := len(in.away); n > 0 && in.away[n-1].to == 0 {
 		if in.away[n-1].to = head; head < in.away[n-1].from {
 			in.away = in.away[:n-1]
