@@ -23,7 +23,7 @@ type sample struct {
 	Value    float64 `json:"value"` // in Unit: the figure that ratios are of
 
 	Seconds   float64 `json:"seconds"`  // from the first message to the last arrival
-	Messages  float64 `json:"messages"` // that Value is per: publishes, deliveries or connections
+	Messages  float64 `json:"messages"` // that Value is per: publishes, deliveries, connections or takeovers
 	Sent      float64 `json:"sent_per_s"`
 	Acked     float64 `json:"acked_per_s"`
 	Delivered float64 `json:"delivered_per_s"`
@@ -145,8 +145,8 @@ func (b *bench) try(ctx context.Context, sc scenario, name string, round int) ([
 	}
 	defer os.RemoveAll(filepath.Dir(r.log))
 	defer r.stop()
-	if sc.plan == nil {
-		return b.idle(ctx, sc, r, round)
+	if sc.special != nil {
+		return sc.special(b, ctx, sc, r, round)
 	}
 	plan := sc.plan(b.settings)
 	plan.Addr = r.addr
@@ -223,6 +223,39 @@ func (b *bench) idle(ctx context.Context, sc scenario, r *running, round int) ([
 	idle.RSSBefore = before.broker.RSS
 	idle.Value = float64(after.broker.RSS-before.broker.RSS) / 1024 / n
 	return []sample{idle, connect}, nil
+}
+
+// takeover lets clients take over their own sessions. What a broker does wrong
+// ends the measurement with an error.
+func (b *bench) takeover(ctx context.Context, sc scenario, r *running, round int) ([]sample, error) {
+	clients, err := load.OpenTakeovers(ctx, r.addr, takeovers)
+	if err != nil {
+		return nil, err
+	}
+	defer clients.Close()
+	if _, _, err := clients.Run(ctx, b.warmup); err != nil {
+		return nil, fmt.Errorf("warm-up: %w", err)
+	}
+	profiles := b.profile(ctx, sc, r, round)
+	before, err := takePoint(ctx, r, load.Counts{}, false)
+	if err != nil {
+		return nil, err
+	}
+	n, took, err := clients.Run(ctx, b.duration)
+	if err != nil {
+		return nil, err
+	}
+	pause(ctx, 50*time.Millisecond) // as in traffic
+	after, err := takePoint(ctx, r, load.Counts{Sent: n}, true)
+	if err != nil {
+		return nil, err
+	}
+	if n == 0 {
+		return nil, fmt.Errorf("no takeover in %v", took)
+	}
+	s := between(before, after, float64(n), took)
+	s.Scenario, s.Unit = sc.name, sc.unit
+	return []sample{s}, profiles()
 }
 
 func pause(ctx context.Context, d time.Duration) {

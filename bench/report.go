@@ -70,8 +70,8 @@ func (r result) faults() (lines []string, own bool) {
 			case s.Error != "":
 				text = s.Error
 			case !c.Clean():
-				text = fmt.Sprintf("of %d deliveries lost %d, duplicate %d, out of order %d, foreign %d; publishes not acknowledged %d, bad acknowledgements %d",
-					c.Expected, c.Lost, c.Duplicates, c.Reordered, c.Foreign, c.Unacked, c.BadAcks)
+				text = fmt.Sprintf("of %d deliveries lost %d, duplicate %d, out of order %d, foreign %d; publishes not acknowledged %d, deliveries not released %d, bad acknowledgements %d",
+					c.Expected, c.Lost, c.Duplicates, c.Reordered, c.Foreign, c.Unacked, c.Unreleased, c.BadAcks)
 			case c.Overruns > 0:
 				text = fmt.Sprintf("%d paced messages not sent: the broker did not keep up", c.Overruns)
 			default:

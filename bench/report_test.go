@@ -79,7 +79,7 @@ func TestCommandLine(t *testing.T) {
 		t.Errorf("--quick must not undo what was said: %+v, %v", o, err)
 	}
 	chosen, err := choose("fanin,device-qos1")
-	if err != nil || len(chosen) != 3 || chosen[0].name != "fanin-qos0" || chosen[2].name != "device-qos1" {
+	if err != nil || len(chosen) != 4 || chosen[0].name != "fanin-qos0" || chosen[2].name != "fanin-qos2" || chosen[3].name != "device-qos1" {
 		t.Errorf("%v, %v", chosen, err)
 	}
 }
@@ -91,6 +91,9 @@ func TestPlans(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, sc := range scenarios() {
+		if (sc.plan == nil) != (sc.special != nil) {
+			t.Errorf("%s: needs a plan or a special measurement, not both", sc.name)
+		}
 		if sc.plan == nil {
 			continue
 		}

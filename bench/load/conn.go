@@ -22,7 +22,8 @@ const setupTimeout = 30 * time.Second
 // conn is one MQTT client over WebSocket. Its reader reads much at a time and
 // its writers write whole frames, many in one call where the scenario says so.
 type conn struct {
-	nc net.Conn
+	nc      net.Conn
+	present bool // CONNACK said that there was a session
 
 	// Owned by the reader.
 	buf   []byte // bytes read and not yet framed are buf[:have]
@@ -32,8 +33,9 @@ type conn struct {
 }
 
 // dial connects from the loopback address local, upgrades to WebSocket with
-// the subprotocol mqtt, and says CONNECT. bufSize is the reader's buffer.
-func dial(ctx context.Context, addr, local, id string, bufSize int) (*conn, error) {
+// the subprotocol mqtt, and says CONNECT, with a clean session if clean is set.
+// bufSize is the reader's buffer.
+func dial(ctx context.Context, addr, local, id string, clean bool, bufSize int) (*conn, error) {
 	d := net.Dialer{
 		Timeout:   setupTimeout,
 		LocalAddr: &net.TCPAddr{IP: net.ParseIP(local)},
@@ -51,21 +53,21 @@ func dial(ctx context.Context, addr, local, id string, bufSize int) (*conn, erro
 		return nil, err
 	}
 	c := &conn{nc: nc, buf: make([]byte, bufSize)}
-	if err := c.open(addr, id); err != nil {
+	if err := c.open(addr, id, clean); err != nil {
 		_ = nc.Close()
 		return nil, fmt.Errorf("open %s: %w", id, err)
 	}
 	return c, nil
 }
 
-func (c *conn) open(addr, id string) error {
+func (c *conn) open(addr, id string, clean bool) error {
 	if err := c.nc.SetDeadline(time.Now().Add(setupTimeout)); err != nil {
 		return err
 	}
 	if err := c.upgrade(addr); err != nil {
 		return fmt.Errorf("upgrade: %w", err)
 	}
-	if err := c.write(opBinary, connectPacket(id)); err != nil {
+	if err := c.write(opBinary, connectPacket(id, clean)); err != nil {
 		return err
 	}
 	ack, err := c.await(typeConnack)
@@ -75,6 +77,7 @@ func (c *conn) open(addr, id string) error {
 	if len(ack) != 2 || ack[1] != 0 {
 		return fmt.Errorf("CONNACK % x: %w", ack, ErrPacket)
 	}
+	c.present = ack[0]&1 != 0
 	return c.nc.SetDeadline(time.Time{})
 }
 

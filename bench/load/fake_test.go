@@ -15,15 +15,21 @@ import (
 // fake is a broker for exact topics that does to the n-th delivery and the n-th
 // acknowledgement (counted from 0) what a test wants done to it.
 type fake struct {
-	addr    string
-	deliver func(n int, packet []byte) [][]byte // what to send instead
-	ack     func(n int, id []byte) [][]byte
-	wg      sync.WaitGroup
+	addr     string
+	deliver  func(n int, packet []byte) [][]byte // what to send instead
+	ack      func(n int, id []byte) [][]byte     // PUBACK or PUBREC
+	release  func(n int, id []byte) [][]byte     // PUBREL
+	complete func(n int, id []byte) [][]byte     // PUBCOMP
+	clean    bool                                // never has a session
+	wg       sync.WaitGroup
 
 	mu         sync.Mutex
 	subs       map[string][]net.Conn
 	deliveries int
 	acks       int
+	releases   int
+	completes  int
+	clients    map[string]net.Conn
 }
 
 func newFake(t *testing.T) *fake {
@@ -32,11 +38,13 @@ func newFake(t *testing.T) *fake {
 	if err != nil {
 		t.Fatal(err)
 	}
+	same := func(_ int, id []byte) [][]byte { return [][]byte{id} }
 	f := &fake{
 		addr:    l.Addr().String(),
 		subs:    make(map[string][]net.Conn),
+		clients: make(map[string]net.Conn),
 		deliver: func(_ int, p []byte) [][]byte { return [][]byte{p} },
-		ack:     func(_ int, id []byte) [][]byte { return [][]byte{id} },
+		ack:     same, release: same, complete: same,
 	}
 	f.wg.Go(func() {
 		for {
@@ -111,17 +119,27 @@ func (f *fake) handle(c net.Conn, first byte, body, packet []byte) {
 	}
 	switch first >> 4 {
 	case 1:
-		send(c, []byte{0x20, 2, 0, 0})
+		f.connect(c, body, send)
 	case 8:
 		n := int(body[2])<<8 | int(body[3])
 		topic := string(body[4 : 4+n])
 		f.subs[topic] = append(f.subs[topic], c)
 		send(c, []byte{0x90, 3, body[0], body[1], body[4+n]})
+	case typePubrec:
+		for _, id := range f.release(f.releases, body) {
+			send(c, append([]byte{0x62, 2}, id...))
+		}
+		f.releases++
+	case typePubrel:
+		for _, id := range f.complete(f.completes, body) {
+			send(c, append([]byte{0x70, 2}, id...))
+		}
+		f.completes++
 	case typePublish:
 		m, _ := parsePublish(first, body)
 		if m.qos > 0 {
 			for _, id := range f.ack(f.acks, []byte{byte(m.id >> 8), byte(m.id)}) {
-				send(c, append([]byte{0x40, 2}, id...))
+				send(c, append([]byte{(typePuback + m.qos - 1) << 4, 2}, id...))
 			}
 			f.acks++
 		}
@@ -131,5 +149,20 @@ func (f *fake) handle(c net.Conn, first byte, body, packet []byte) {
 			}
 			f.deliveries++
 		}
+	}
+}
+
+// connect answers CONNECT and ends the client's last connection.
+func (f *fake) connect(c net.Conn, body []byte, send func(net.Conn, []byte)) {
+	id := string(body[12:])
+	old, known := f.clients[id]
+	f.clients[id] = c
+	ack := []byte{0x20, 2, 0, 0}
+	if known && body[7]&2 == 0 && !f.clean {
+		ack[2] = 1
+	}
+	send(c, ack)
+	if known {
+		_ = old.Close()
 	}
 }

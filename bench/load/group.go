@@ -5,7 +5,8 @@
 // # Flow
 //
 // Each publisher has a window: it sends message n only when message n - window is
-// with all its subscribers and acknowledged. Brokers that drop for slow readers
+// with all its subscribers and acknowledged, at QoS 2 with the last packet of both
+// handshakes that the broker sends. Brokers that drop for slow readers
 // (most of them, at QoS 0) thus have no cause to, and a loss is a loss.
 package load
 
@@ -31,7 +32,7 @@ type Plan struct {
 	Topic       func(publisher int) string
 	Filter      func(subscriber int) string
 	Hears       func(subscriber, publisher int) bool // whether Filter matches Topic
-	QoS         byte                                 // of publishes and subscriptions, 0 or 1
+	QoS         byte                                 // of publishes and subscriptions, 0 to 2
 	Size        int                                  // bytes of payload, at least 24
 	Window      int                                  // messages of one publisher under way
 	Burst       int                                  // messages of one write, when not paced
@@ -119,11 +120,11 @@ func (g *Group) connect(ctx context.Context) error {
 }
 
 func (g *Group) subscriber(ctx context.Context, i int) (*subscriber, error) {
-	c, err := dial(ctx, g.plan.Addr, local(i), fmt.Sprintf("sub-%d", i), 32<<10)
+	c, err := dial(ctx, g.plan.Addr, local(i), fmt.Sprintf("sub-%d", i), true, 32<<10)
 	if err != nil {
 		return nil, err
 	}
-	s := &subscriber{c: c, g: g, onProgress: g.progress, streams: make([]*Stream, g.plan.Publishers)}
+	s := &subscriber{c: c, g: g, onProgress: g.progress, streams: make([]*Stream, g.plan.Publishers), held: make(map[uint16]delivery)}
 	for p := range s.streams {
 		if g.plan.Hears(i, p) {
 			s.streams[p] = &Stream{}
@@ -133,12 +134,12 @@ func (g *Group) subscriber(ctx context.Context, i int) (*subscriber, error) {
 }
 
 func (g *Group) publisher(ctx context.Context, i int) (*publisher, error) {
-	c, err := dial(ctx, g.plan.Addr, local(i), fmt.Sprintf("pub-%d", i), 4<<10)
+	c, err := dial(ctx, g.plan.Addr, local(i), fmt.Sprintf("pub-%d", i), true, 4<<10)
 	if err != nil {
 		return nil, err
 	}
 	p := &publisher{
-		c: c, index: uint32(i), qos: g.plan.QoS, burst: g.plan.Burst, need: int32(g.plan.QoS),
+		c: c, index: uint32(i), qos: g.plan.QoS, burst: g.plan.Burst, need: int32(min(g.plan.QoS, 1)),
 		clock: g.clock, acksSince: &g.since, onProgress: g.progress,
 	}
 	for s := range g.plan.Subscribers {

@@ -19,7 +19,7 @@ func testPlan(addr string, qos byte, subscribers int) Plan {
 }
 
 func TestGroupOverAFaultlessBroker(t *testing.T) {
-	for _, qos := range []byte{0, 1} {
+	for _, qos := range []byte{0, 1, 2} {
 		for _, rate := range []float64{0, 500} {
 			t.Run(fmt.Sprintf("qos %d, rate %g", qos, rate), func(t *testing.T) {
 				plan := testPlan(newFake(t).addr, qos, 3)
@@ -38,7 +38,7 @@ func TestGroupOverAFaultlessBroker(t *testing.T) {
 				if !r.Clean() || r.Expected != 3*counts.Sent || counts.Delivered != r.Expected || counts.Sent == 0 {
 					t.Errorf("%+v of %+v", r, counts)
 				}
-				if counts.Acked != uint64(qos)*counts.Sent || (r.AckP50 > 0) != (qos > 0) || r.DelayP50 <= 0 {
+				if counts.Acked != uint64(min(qos, 1))*counts.Sent || (r.AckP50 > 0) != (qos > 0) || r.DelayP50 <= 0 {
 					t.Errorf("%+v of %+v", r, counts)
 				}
 				if rate > 0 && counts.Sent > 100 {
@@ -139,6 +139,77 @@ func TestGroupFindsSeededFaults(t *testing.T) {
 				t.Errorf("found %+v, want %+v", got, c.want)
 			}
 		})
+	}
+}
+
+// The same for what only QoS 2 has (section 4.3.3).
+func TestGroupFindsSeededFaultsAtQoS2(t *testing.T) {
+	type step = func(int, []byte) [][]byte
+	at := func(do func(p []byte) [][]byte) step {
+		return func(i int, p []byte) [][]byte {
+			if i == 20 {
+				return do(p)
+			}
+			return [][]byte{p}
+		}
+	}
+	drop := func([]byte) [][]byte { return nil }
+	twice := func(p []byte) [][]byte { return [][]byte{p, p} }
+	nothing := func(p []byte) [][]byte { return [][]byte{{0xff, 0xff}, p} }
+	for _, c := range []struct {
+		name   string
+		seed   func(f *fake)
+		want   Report
+		stalls bool
+	}{
+		{"no message", func(f *fake) { f.deliver = at(drop) }, Report{Lost: 1}, true},
+		// Two messages with one id have two PUBRECs, and those two PUBRELs.
+		{"message twice before its PUBREL", func(f *fake) { f.deliver = at(twice) }, Report{Duplicates: 1, BadAcks: 1}, false},
+		{"PUBREC twice", func(f *fake) { f.ack = at(twice) }, Report{BadAcks: 1}, false},
+		{"PUBREC of nothing", func(f *fake) { f.ack = at(nothing) }, Report{BadAcks: 1}, false},
+		{"no PUBREL", func(f *fake) { f.release = at(drop) }, Report{Unreleased: 1}, true},
+		{"PUBREL twice", func(f *fake) { f.release = at(twice) }, Report{BadAcks: 1}, false},
+		{"PUBREL of nothing", func(f *fake) { f.release = at(nothing) }, Report{BadAcks: 1}, false},
+		{"no PUBCOMP", func(f *fake) { f.complete = at(drop) }, Report{Unacked: 1}, true},
+		{"PUBCOMP twice", func(f *fake) { f.complete = at(twice) }, Report{BadAcks: 1}, false},
+		{"PUBCOMP of nothing", func(f *fake) { f.complete = at(nothing) }, Report{BadAcks: 1}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := newFake(t)
+			c.seed(f)
+			g, err := Open(t.Context(), testPlan(f.addr, 2, 1))
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = g.Run(t.Context(), 100*time.Millisecond, true)
+			if errors.Is(err, ErrStalled) != c.stalls || err != nil && !c.stalls {
+				t.Errorf("Run: %v, stalls %v", err, c.stalls)
+			}
+			r := g.Close()
+			got := Report{Lost: r.Lost, Duplicates: r.Duplicates, Reordered: r.Reordered, Foreign: r.Foreign,
+				Unacked: r.Unacked, Unreleased: r.Unreleased, BadAcks: r.BadAcks}
+			if got != c.want || r.Clean() {
+				t.Errorf("found %+v, want %+v", got, c.want)
+			}
+		})
+	}
+}
+
+func TestTakeovers(t *testing.T) {
+	f := newFake(t)
+	clients, err := OpenTakeovers(t.Context(), f.addr, 40) // more than take over at once
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer clients.Close()
+	if n, took, err := clients.Run(t.Context(), 50*time.Millisecond); n == 0 || took <= 0 || err != nil {
+		t.Errorf("%d takeovers in %v, %v", n, took, err)
+	}
+	f.mu.Lock()
+	f.clean = true
+	f.mu.Unlock()
+	if _, _, err := clients.Run(t.Context(), 50*time.Millisecond); !errors.Is(err, ErrTakeover) {
+		t.Errorf("%v though the sessions are gone, want ErrTakeover", err)
 	}
 }
 

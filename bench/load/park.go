@@ -13,7 +13,7 @@ type Parked struct{ conns []*conn }
 func Park(ctx context.Context, addr string, n int, connected func()) (*Parked, error) {
 	p := &Parked{conns: make([]*conn, n)}
 	err := parallel(n, func(i int) error {
-		c, err := dial(ctx, addr, local(i), fmt.Sprintf("idle-%d", i), 512)
+		c, err := dial(ctx, addr, local(i), fmt.Sprintf("idle-%d", i), true, 512)
 		if err != nil {
 			return fmt.Errorf("client %d of %d: %w", i+1, n, err)
 		}

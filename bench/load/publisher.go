@@ -9,8 +9,8 @@ import (
 )
 
 // publisher sends numbered messages on one topic. Message n occupies slot
-// n mod window until every subscriber has it and, at QoS 1, its PUBACK has come;
-// so at most window messages are under way, and no broker need queue more.
+// n mod window until every subscriber has it (at QoS 2: with its PUBREL) and its
+// PUBACK or, at QoS 2, PUBCOMP has come; so at most window messages are under way, and no broker need queue more.
 type publisher struct {
 	// Fixed after construction.
 	c          *conn
@@ -32,14 +32,14 @@ type publisher struct {
 	out []byte
 
 	// Shared.
-	slots    []atomic.Int32 // events that the slot's message still waits for
-	sentAt   []atomic.Int64 // by clock; by the reader at QoS 1
-	unacked  []atomic.Bool
-	awaited  atomic.Int64 // the slot that the sender waits for, or -1
+	slots    []atomic.Int32  // events that the slot's message still waits for
+	sentAt   []atomic.Int64  // by clock; by the reader at QoS 1 and 2
+	awaits   []atomic.Uint32 // the type of acknowledgement that comes next, or 0
+	awaited  atomic.Int64    // the slot that the sender waits for, or -1
 	sent     atomic.Uint64
 	underWay atomic.Int64 // messages not done
 	acked    atomic.Uint64
-	nextAck  uint64 // owned by the reader: acknowledgements come in this order [MQTT-4.6.0-2]
+	nextAck  uint64 // owned by the reader: PUBACK and PUBREC come in this order [MQTT-4.6.0-2, MQTT-4.6.0-3]
 	badAcks  atomic.Uint64
 }
 
@@ -63,7 +63,7 @@ func (p *publisher) prepare(topic string, run uint32, size, window int) {
 
 	p.slots = make([]atomic.Int32, window)
 	p.sentAt = make([]atomic.Int64, window)
-	p.unacked = make([]atomic.Bool, window)
+	p.awaits = make([]atomic.Uint32, window)
 	p.awaited.Store(-1)
 	p.wake = make(chan struct{}, 1)
 }
@@ -127,7 +127,7 @@ func (p *publisher) send(n int) error {
 		p.out = append(p.out, p.template...)
 		frame := p.out[start:]
 		if p.qos > 0 {
-			p.unacked[slot].Store(true)
+			p.awaits[slot].Store(typePuback + uint32(p.qos) - 1) // at QoS 2 PUBREC
 			binary.BigEndian.PutUint16(frame[p.packetID:], uint16(slot+1))
 		}
 		binary.BigEndian.PutUint64(frame[p.payload+8:], next+i)
@@ -168,18 +168,29 @@ func (p *publisher) read() error {
 }
 
 func (p *publisher) take(first byte, body []byte) error {
-	if first>>4 != typePuback || len(body) < 2 {
-		return fmt.Errorf("type %d for a publisher: %w", first>>4, ErrPacket)
+	kind := first >> 4
+	if kind != typePuback && kind != typePubrec && kind != typePubcomp || len(body) != 2 {
+		return fmt.Errorf("type %d for a publisher: %w", kind, ErrPacket)
 	}
-	slot := int(binary.BigEndian.Uint16(body)) - 1
-	if slot < 0 || slot >= len(p.slots) || !p.unacked[slot].CompareAndSwap(true, false) {
+	id := binary.BigEndian.Uint16(body)
+	slot, next := int(id)-1, uint32(0)
+	if kind == typePubrec {
+		next = typePubcomp
+	}
+	if slot < 0 || slot >= len(p.slots) || !p.awaits[slot].CompareAndSwap(uint32(kind), next) {
 		p.badAcks.Add(1)
 		return nil
 	}
-	if slot != int(p.nextAck%uint64(len(p.slots))) {
-		p.badAcks.Add(1)
+	if kind != typePubcomp { // whose order follows from that of PUBREL
+		if slot != int(p.nextAck%uint64(len(p.slots))) {
+			p.badAcks.Add(1)
+		}
+		p.nextAck++
 	}
-	p.nextAck++
+	if kind == typePubrec {
+		p.c.out = appendAck(p.c.out, typePubrel, id)
+		return nil
+	}
 	sent := p.sentAt[slot].Load()
 	if sent >= p.acksSince.Load() {
 		p.acks.Add(time.Duration(p.clock() - sent))

@@ -28,10 +28,11 @@ type Report struct {
 	Lost       uint64 `json:"lost"`
 	Duplicates uint64 `json:"duplicates"`
 	Reordered  uint64 `json:"reordered"`
-	Foreign    uint64 `json:"foreign"`  // never sent, or not like this
-	Unacked    uint64 `json:"unacked"`  // QoS 1 publishes without PUBACK
-	BadAcks    uint64 `json:"bad_acks"` // PUBACKs of nothing, or out of order
-	Overruns   uint64 `json:"overruns"` // paced messages not sent, the window was full
+	Foreign    uint64 `json:"foreign"`    // never sent, or not like this
+	Unacked    uint64 `json:"unacked"`    // QoS 1 publishes without PUBACK, QoS 2 publishes without PUBCOMP
+	Unreleased uint64 `json:"unreleased"` // QoS 2 deliveries without PUBREL
+	BadAcks    uint64 `json:"bad_acks"`   // acknowledgements and PUBRELs of nothing, PUBACKs and PUBRECs out of order
+	Overruns   uint64 `json:"overruns"`   // paced messages not sent, the window was full
 
 	Late     time.Duration `json:"late_ns"` // the latest that a paced message left
 	AckP50   time.Duration `json:"ack_p50_ns"`
@@ -42,7 +43,7 @@ type Report struct {
 
 // Clean reports whether everything arrived once, in order and whole.
 func (r Report) Clean() bool {
-	return r.Lost+r.Duplicates+r.Reordered+r.Foreign+r.Unacked+r.BadAcks == 0
+	return r.Lost+r.Duplicates+r.Reordered+r.Foreign+r.Unacked+r.Unreleased+r.BadAcks == 0
 }
 
 // Close ends all connections, waits for the readers and reports.
@@ -55,6 +56,8 @@ func (g *Group) Close() Report {
 		delays.Merge(&s.delays)
 		r.Foreign += s.bad
 		r.Duplicates += s.dups
+		r.Unreleased += uint64(len(s.held))
+		r.BadAcks += s.badRels
 		for i, stream := range s.streams {
 			if stream == nil {
 				continue

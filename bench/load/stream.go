@@ -6,7 +6,7 @@ import (
 )
 
 // Stream checks what one subscriber hears from one publisher, whose messages are
-// numbered from 0. A QoS 0 or 1 stream without a reconnect should hold every
+// numbered from 0. A stream of any QoS without a reconnect should hold every
 // number once and in order [MQTT-4.6.0-6]. Not safe for concurrent use.
 type Stream struct {
 	next    uint64              // one above the highest number taken

@@ -16,10 +16,14 @@ var (
 
 // MQTT 3.1.1 packet types (section 2.2.1), in the upper half of the first byte.
 const (
-	typeConnack = 2
-	typePublish = 3
-	typePuback  = 4
-	typeSuback  = 9
+	typeConnack    = 2
+	typePublish    = 3
+	typePuback     = 4
+	typeDisconnect = 14
+	typePubrec     = 5
+	typePubrel     = 6
+	typePubcomp    = 7
+	typeSuback     = 9
 )
 
 // WebSocket opcodes (RFC 6455 section 5.2).
@@ -137,11 +141,26 @@ func appendText(b []byte, s string) []byte {
 	return append(b, s...)
 }
 
-// connectPacket is a CONNECT of MQTT 3.1.1 with a clean session and a keep-alive
-// of ten minutes (section 3.1).
-func connectPacket(id string) []byte {
+// appendAck appends the frame of a PUBACK, PUBREC, PUBREL or PUBCOMP (sections
+// 3.4 to 3.7). The flags of PUBREL are 0010 [MQTT-3.6.1-1].
+func appendAck(b []byte, kind byte, id uint16) []byte {
+	first := kind << 4
+	if kind == typePubrel {
+		first |= 2
+	}
+	ack := [4]byte{first, 2, byte(id >> 8), byte(id)}
+	return appendFrame(b, opBinary, ack[:])
+}
+
+// connectPacket is a CONNECT of MQTT 3.1.1 with a keep-alive of ten minutes
+// (section 3.1); clean is the flag Clean Session.
+func connectPacket(id string, clean bool) []byte {
+	flags := byte(0)
+	if clean {
+		flags = 2
+	}
 	body := appendText(nil, "MQTT")
-	body = append(body, 4, 0x02)
+	body = append(body, 4, flags)
 	body = binary.BigEndian.AppendUint16(body, 600)
 	body = appendText(body, id)
 	return append(appendLength([]byte{0x10}, len(body)), body...)
@@ -173,7 +192,7 @@ func parsePublish(first byte, body []byte) (publish, error) {
 	if p.qos > 0 {
 		need += 2
 	}
-	if p.qos > 1 || len(body) < need {
+	if p.qos > 2 || len(body) < need {
 		return p, fmt.Errorf("PUBLISH: %w", ErrPacket)
 	}
 	p.topic, body = body[:n], body[n:]
