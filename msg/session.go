@@ -18,6 +18,10 @@ type SessionParams struct {
 	Expiry     time.Duration // how long the session outlives its connection; 0 = not at all
 	Window     int           // most unacknowledged deliveries, 1 to 65,535; 0 = 1,024
 	Will       *Will         // nil = none
+	// Exact: the peer completes the handshakes of QoS 2. To one that does not,
+	// deliveries at QoS 2 come as QoS 1, and those that an earlier connection was
+	// sent under a packet id wait for a peer that does.
+	Exact bool
 	// ParkWhenFull: while the store is full, publishes wait (and the peer is not
 	// read) instead of being refused, for protocols without a negative ack.
 	ParkWhenFull bool
@@ -39,8 +43,12 @@ type AttachResult struct {
 	// Received lists the deliveries of the resumed session at QoS 2 that the
 	// peer has received but not yet completed, in order: PUBREL is due.
 	Received []InFlight
-	Epoch    string // names the log that offsets belong to
-	Head     Offset // last stored offset at the time of attaching
+	// Subscriptions are the filters of the resumed session, in no order. They are
+	// live at once. Their Handles are those of whoever subscribed: an engine that
+	// uses handles subscribes again.
+	Subscriptions []Subscription
+	Epoch         string // names the log that offsets belong to
+	Head          Offset // last stored offset at the time of attaching
 }
 
 // InFlight is a delivery that waits for its acknowledgement.

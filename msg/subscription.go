@@ -18,12 +18,61 @@ type Subscription struct {
 	NoLocal           bool   // not what the session itself published
 	RetainAsPublished bool
 	Retained          RetainHandling
+	// From asks for what the log holds already, before anything newer; then no
+	// retained values are sent. The zero value: only what is stored from now on.
+	From Replay
+}
+
+// ReplayKind says where a replay begins.
+type ReplayKind uint8
+
+const (
+	ReplayNone     ReplayKind = iota
+	ReplayEarliest            // the oldest message there is
+	ReplayOffset              // Replay.Offset, inclusive
+	ReplayTime                // the first message with a Time of at least Replay.Time
+)
+
+// Replay is a position in the past from which a subscription begins.
+type Replay struct {
+	Kind   ReplayKind
+	Offset Offset
+	Time   int64 // Unix milliseconds
+}
+
+// Gap is a part of the log that a filter would have matched and that retention
+// has cut.
+type Gap struct {
+	Filter      Filter
+	First, Last Offset
+	Count       uint64 // 0: not known any more, at least one
+	Reason      string // "age", "bytes", "count"
+}
+
+// HistoryQuery asks for stored messages of the past, see subproto.Session.
+type HistoryQuery struct {
+	Filter        Filter
+	From, To      Offset // inclusive; 0 = open
+	After, Before int64  // Time bounds in Unix milliseconds, inclusive; 0 = open
+	Limit         int    // 1 to 1,000; 0 = 100
+	Reverse       bool   // newest first
+}
+
+// HistoryResult answers a HistoryQuery. Messages belong to the receiver and are
+// immutable.
+type HistoryResult struct {
+	Messages    []*Message
+	More        bool   // there are more beyond Limit
+	Epoch       string // names the log that offsets belong to
+	First, Head Offset // oldest and newest stored message of the namespace
 }
 
 // SubscribeResult answers one Subscription of a Subscribe call.
 type SubscribeResult struct {
 	Err   error  // nil, or one of the peer errors
 	Start Offset // everything stored after Start is delivered; retained values are as of Start
+	From  Offset // with Subscription.From: the first offset that the replay covers, at most Start+1
+	Gap   *Gap   // with Subscription.From: what it should have held and was cut; nil = nothing
 }
 
 // Delivery is what Session.Next yields: a message with all filters that want
@@ -33,7 +82,8 @@ type Delivery struct {
 	Matches     []*Subscription // never empty for a message; the slice is valid until the next call of Next
 	QoS         QoS             // min(message's, highest of Matches)
 	Retained    bool            // comes from the retained values, not from the stream
-	Redelivered bool            // was sent on an earlier connection of the session
+	Replayed    bool            // comes from the past because of Subscription.From
+	Redelivered bool            // was, or may have been, sent on an earlier connection of the session
 	Ref         uint64          // to be given to Ack if QoS > 0
 	PacketID    uint16          // given by Assign before; 0 = none yet
 	Notice      *Notice
@@ -46,7 +96,7 @@ const (
 	NoticeTakenOver NoticeKind = iota + 1 // another connection has the session now; close
 	NoticeDraining                        // the broker is going down; tell the peer and close
 	NoticeRevoked                         // a subscription is no longer allowed: Subscription
-	NoticeGap                             // stored messages were cut: Subscription, First, Last, Count
+	NoticeGap                             // stored messages were cut: Subscription, First, Last, Count, Reason
 )
 
 // Notice is something a session is told in order with its messages.

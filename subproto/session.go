@@ -55,8 +55,10 @@ type Session interface {
 
 	// Subscribe adds the filters, or replaces those the session already holds
 	// with the same Filter, all from one position. results has one entry each.
-	// The slice is copied. Retained values follow through Next, before anything
-	// newer.
+	// The slice is copied. Retained values, or what Subscription.From asks for,
+	// follow through Next, before anything newer. A session that outlives its
+	// connection yields nothing between the call and done, which runs once the
+	// filters are durable.
 	Subscribe(subs []msg.Subscription, done func(results []msg.SubscribeResult))
 	// Unsubscribe removes filters; each result is nil or msg.ErrNoSubscription.
 	// After it returned Next yields nothing for them.
@@ -69,6 +71,12 @@ type Session interface {
 	// Ack acknowledges a delivery with QoS > 0, in any order. Lazy, no callback
 	// and no Wake: when the window was full, call Next again afterwards.
 	Ack(ref uint64)
+
+	// History reads stored messages that the identity may subscribe to, newest or
+	// oldest first. done runs once, on any goroutine, and must not block; a Wake
+	// follows unless it ran before History returned. Errors: ErrFilterInvalid,
+	// ErrNotAuthorized, ErrUnavailable.
+	History(q msg.HistoryQuery, done func(msg.HistoryResult, error))
 
 	// Assign notes the packet id under which a delivery is sent, so that it comes
 	// again under the same one. At QoS 2 the PUBLISH is sent only after done; at

@@ -31,6 +31,8 @@ const (
 	codeTimeout     = 1006
 	codeTakenOver   = 1007
 	codeDraining    = 1008
+	codeKeyReused   = 1009
+	codeBusy        = 1010
 )
 
 // Close codes. Clients reconnect after 3000 to 3499 and 4000 to 4499, not after
@@ -49,6 +51,7 @@ const (
 
 	closeAuthUnavail = 4000
 	closeUnavailable = 4001
+	closeBusy        = 4002
 	closeTakenOver   = 4500
 	closeNoNamespace = 4501
 	closeBadClient   = 4502
@@ -124,6 +127,10 @@ func failureOf(err error) (f failure, ok bool) {
 		return r(codeBadRequest, "bad request", false, closeBadRequest, "bad request", true)
 	case is(msg.ErrTooSlow):
 		return r(codeTooMany, "too many requests", true, closeSlow, "slow", true)
+	case is(msg.ErrKeyReused):
+		return r(codeKeyReused, "idempotency key reused with other content", false, closeBadRequest, "idempotency key reused", false)
+	case is(msg.ErrSessionBusy):
+		return r(codeBusy, "session changes hands too often", true, closeBusy, "session changes hands too often", false)
 	case is(msg.ErrTakenOver):
 		return r(codeTakenOver, "session taken over", false, closeTakenOver, "session taken over", true)
 	case is(msg.ErrDraining):

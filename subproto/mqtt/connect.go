@@ -96,6 +96,7 @@ func (h *handler) prepare(pk *connect) error {
 		Protocol: msg.ViaMQTT, ClientID: id, Window: h.window, Will: will,
 		CleanStart: pk.Connect.Clean, Expiry: granted,
 		ParkWhenFull: h.version < 5,
+		Exact:        true,
 	}
 	return nil
 }

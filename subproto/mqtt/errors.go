@@ -47,6 +47,8 @@ func rows() []row {
 		{err: msg.ErrNotStored, connack: 0x83, connack3: 0, puback: 0x83, suback: 0x83, unsuback: 0x83, disconnect: 0x83, closing: policy, refusal: true},
 		{err: msg.ErrNoSubscription, connack: 0x80, connack3: 0, puback: 0x80, suback: 0x80, unsuback: 0x11, disconnect: 0x80, closing: policy},
 		{err: msg.ErrNoPacketID, connack: 0x80, connack3: 0, puback: 0x80, suback: 0x80, unsuback: 0x80, disconnect: 0x82, closing: policy},
+		{err: msg.ErrKeyReused, connack: 0x83, connack3: 0, puback: 0x83, suback: 0x83, unsuback: 0x83, disconnect: 0x83, closing: policy, refusal: true},
+		{err: msg.ErrSessionBusy, connack: 0x97, connack3: 3, puback: 0x97, suback: 0x97, unsuback: 0x80, disconnect: 0x97, closing: busy},
 		{err: msg.ErrTakenOver, connack: 0x89, connack3: 3, puback: 0x80, suback: 0x80, unsuback: 0x80, disconnect: 0x8e, closing: policy, ends: true},
 		{err: msg.ErrDraining, connack: 0x88, connack3: 3, puback: 0x80, suback: 0x80, unsuback: 0x80, disconnect: 0x8b, closing: subproto.CloseGoingAway, ends: true},
 		{err: msg.ErrSessionClosed, connack: 0x80, connack3: 3, puback: 0x80, suback: 0x80, unsuback: 0x80, disconnect: 0x80, closing: broken, ends: true},

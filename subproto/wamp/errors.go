@@ -43,6 +43,8 @@ const (
 	uriUnavailable = "parley.error.unavailable"
 	uriNotStored   = "parley.error.not_stored"
 	uriTooSlow     = "parley.error.too_slow"
+	uriKeyReused   = "parley.error.key_reused"
+	uriSessionBusy = "parley.error.session_busy"
 	uriInternal    = "parley.error.internal"
 
 	closeTakenOver = "parley.close.taken_over"
@@ -75,7 +77,7 @@ type faultRow struct {
 	code int
 }
 
-func faults() [25]faultRow {
+func faults() [27]faultRow {
 	return [...]faultRow{
 		{msg.ErrNotAuthorized, uriNotAuthorized, subproto.ClosePolicy},
 		{msg.ErrBadCredentials, uriAuthDenied, subproto.ClosePolicy},
@@ -93,6 +95,8 @@ func faults() [25]faultRow {
 		{msg.ErrNotStored, uriNotStored, subproto.ClosePolicy},
 		{msg.ErrNoSubscription, uriNoSubscription, subproto.ClosePolicy},
 		{msg.ErrNoPacketID, uriNoSubscription, subproto.ClosePolicy},
+		{msg.ErrKeyReused, uriKeyReused, subproto.ClosePolicy},
+		{msg.ErrSessionBusy, uriSessionBusy, subproto.CloseTryLater},
 		{msg.ErrTakenOver, closeTakenOver, subproto.ClosePolicy},
 		{msg.ErrDraining, closeShutdown, subproto.CloseGoingAway},
 		{msg.ErrSessionClosed, closeNormal, subproto.CloseNormal},
