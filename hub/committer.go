@@ -33,6 +33,7 @@ type op struct {
 	stored  bool
 	size    int
 	control *persist.Control
+	wait    bool  // the control waits for a full store to have room
 	err     error // refused before it came here
 	done    func(msg.Offset, error)
 }
@@ -54,6 +55,8 @@ type committer struct {
 	emitting []op // committed ops; from emitted on their messages are not emitted yet
 	emitted  int
 	woken    []*hold
+
+	checkpoints int // so far
 }
 
 func newCommitter(h *Hub) *committer {
@@ -185,6 +188,9 @@ func (c *committer) try(ops []op, final bool) error {
 		}
 		if o.control != nil {
 			c.batch.Controls = append(c.batch.Controls, *o.control)
+			if o.control.Kind == controlExact && o.stored {
+				c.batch.Controls[len(c.batch.Controls)-1].Of = len(c.batch.Appends)
+			}
 		}
 	}
 	if len(c.batch.Appends) == 0 && len(c.batch.Controls) == 0 {
@@ -249,7 +255,7 @@ func (c *committer) mustWait(o *op, failure error) bool {
 	if o.c == nil || !errors.Is(failure, msg.ErrStoreFull) {
 		return false
 	}
-	return o.c.stalled || o.c.params.ParkWhenFull && o.stored && o.err == nil
+	return o.c.stalled || o.wait || o.c.params.ParkWhenFull && o.stored && o.err == nil
 }
 
 // call runs an op's callback and notes its session for one wake-up.

@@ -23,6 +23,8 @@ type inbound struct {
 	back     mark   // where the last absence ended
 	reading  bool   // a reader works, or is about to
 	taken    bool   // a reader has a task of this generation
+	gate     int    // filters on their way to disk: nothing is delivered until they are
+	restored restored
 
 	unacked  map[uint64]flight // by ref
 	ref      uint64
@@ -37,6 +39,7 @@ type item struct {
 	m        *msg.Message
 	regs     []*registration
 	retained bool
+	again    bool   // may have been sent before the broker was started
 	ref      uint64 // of the flight it sends again; 0 = sent for the first time
 }
 
@@ -195,7 +198,7 @@ func (s *Session) mayReceive(m *msg.Message) bool {
 		s.hub.drops.own.Inc()
 		return false
 	}
-	if m.Restrict != nil && !m.Restrict.Allows(s.id, s.user.User, s.role) {
+	if w := s.who.Load(); m.Restrict != nil && !m.Restrict.Allows(s.id, w.id.User, w.role) {
 		s.hub.drops.restricted.Inc()
 		return false
 	}
@@ -220,6 +223,7 @@ func (c *hold) Ack(ref uint64) {
 	defer s.mu.Unlock()
 	if c.state == holdLive {
 		delete(s.in.unacked, ref)
+		s.touch()
 		s.askGroups()
 	}
 }
@@ -238,7 +242,7 @@ func (c *hold) Next(d *msg.Delivery) bool {
 		*d = msg.Delivery{Notice: &n}
 		return true
 	}
-	for c.state == holdLive {
+	for c.state == holdLive && s.in.gate == 0 {
 		it, src := s.peek()
 		if it == nil {
 			s.askGroups()
@@ -253,16 +257,18 @@ func (c *hold) Next(d *msg.Delivery) bool {
 		if !ok {
 			delete(s.in.unacked, it.ref)
 			s.pop(src)
+			s.touch()
 			continue
 		}
 		if q > 0 && it.ref == 0 && len(s.in.unacked) >= c.params.Window {
 			return false
 		}
-		*d = msg.Delivery{Message: m, Matches: s.in.matches, QoS: q, Retained: it.retained}
+		*d = msg.Delivery{Message: m, Matches: s.in.matches, QoS: q, Retained: it.retained, Redelivered: it.again && q > 0}
 		if q > 0 {
 			s.in.takeOff(d, it, m)
 		}
 		s.pop(src)
+		s.touch()
 		return true
 	}
 	return false
@@ -338,6 +344,7 @@ func popSlice(items *[]item) {
 func (s *Session) fit(it *item, m *msg.Message) (msg.QoS, bool) {
 	in := &s.in
 	in.matches = in.matches[:0]
+	protocol := s.hold.params.Protocol
 	var granted msg.QoS
 	for _, r := range it.regs {
 		if it.ref == 0 && r.gone.Load() {
@@ -345,7 +352,7 @@ func (s *Session) fit(it *item, m *msg.Message) (msg.QoS, bool) {
 		}
 		sub := r.sub.Load()
 		granted = max(granted, sub.QoS)
-		in.matches = append(in.matches, sub)
+		in.matches = append(in.matches, sub.seenBy(protocol))
 	}
 	if len(in.matches) == 0 {
 		return 0, false

@@ -42,6 +42,7 @@ type Control struct {
 	Kind      uint8  // chosen by hub
 	Key       string // what it is about, e.g. a session's name
 	Value     []byte // hub's encoding; nil = the thing is gone
+	Of        int    // not 0: 1 + index of the append of this batch whose offset is put in front of Value, 8 bytes big endian
 }
 
 // Checkpoint is hub's lazily written memory: sorted puts into a keyed table,
