@@ -82,8 +82,9 @@ type registration struct {
 	from   uint64                           // transient entries with a seq up to this are not for it
 	start  msg.Offset                       // stored messages up to this are not for it
 	gone   atomic.Bool
-	group  *group // the shared group: of a member's registration, or of the group's own, whose s is nil
-	pos    int    // in its bucket; guarded by the index
+	replay *replay // its way through the past; nil: none, or over. Guarded by the session's mu
+	group  *group  // the shared group: of a member's registration, or of the group's own, whose s is nil
+	pos    int     // in its bucket; guarded by the index
 }
 
 // ID implements subproto.Session, like the other exported methods of hold.
