@@ -19,6 +19,10 @@ const sideChunk = 128
 // job is what reads the log: a session or a shared group.
 type job interface{ readMore() }
 
+// abandoner is a job that somebody waits for: abandon is called instead of
+// readMore when the readers have stopped.
+type abandoner interface{ abandon() }
+
 // readers fetch from the store what sessions and groups ask for, because a
 // session's handler must not wait for the disk. A job is in the queue at most
 // once.
@@ -46,15 +50,32 @@ func (r *readers) run(ctx context.Context) {
 	r.mu.Lock()
 	r.stop = true
 	r.cond.Broadcast()
+	left := r.queue
+	r.queue = nil
 	r.mu.Unlock()
 	wg.Wait()
+	for _, j := range left {
+		abandon(j)
+	}
 }
 
 func (r *readers) submit(j job) {
 	r.mu.Lock()
-	r.queue = append(r.queue, j)
-	r.cond.Signal()
+	stopped := r.stop
+	if !stopped {
+		r.queue = append(r.queue, j)
+		r.cond.Signal()
+	}
 	r.mu.Unlock()
+	if stopped {
+		abandon(j)
+	}
+}
+
+func abandon(j job) {
+	if a, ok := j.(abandoner); ok {
+		a.abandon()
+	}
 }
 
 func (r *readers) work() {
@@ -97,18 +118,19 @@ func (c *hold) sideRead(items []sideItem) {
 
 // task is what one turn of a reader does for a session.
 type task struct {
-	gen  uint64
-	redo []flight
-	side []sideItem
-	lag  lag
-	away []span
-	regs []*registration
-	done map[msg.Offset]bool
-	past msg.Offset // restored.doubt
+	gen   uint64
+	redo  []flight
+	side  []sideItem
+	past  []cursor
+	lag   lag
+	away  []span
+	regs  []*registration
+	done  map[msg.Offset]bool
+	doubt msg.Offset
 }
 
 // readMore reads one chunk: of what is sent again, else of the retained values,
-// else of the log. If the session has changed hands meanwhile, what was read is
+// else of replays, else of the log. If the session has changed hands meanwhile, what was read is
 // for nobody.
 func (s *Session) readMore() {
 	t, ok := s.nextTask()
@@ -123,6 +145,8 @@ func (s *Session) readMore() {
 		items = s.readRedo(&t)
 	case len(t.side) > 0:
 		items = s.readSide(&t)
+	case len(t.past) > 0:
+		items, err = s.readReplays(t.past)
 	case t.lag.on:
 		items, next, err = s.readLag(t)
 	}
@@ -142,6 +166,8 @@ func (s *Session) readMore() {
 		s.in.side = s.in.side[len(t.side):]
 		s.in.sideRefs -= sideRefs(t.side)
 		s.in.fetched = append(s.in.fetched, items...)
+	case len(t.past) > 0:
+		s.moveReplays(t.past, items, err)
 	case t.lag.on:
 		s.caughtUp(t.lag, items, next, err)
 	}
@@ -160,7 +186,7 @@ func (s *Session) nextTask() (task, bool) {
 	s.in.taken = true
 	t := task{
 		gen: s.gen, redo: slices.Clone(s.in.redo[:min(sideChunk, len(s.in.redo))]), side: s.in.side[:min(sideChunk, len(s.in.side))],
-		lag: s.in.lag, away: s.in.away, done: s.in.restored.done, past: s.in.restored.doubt,
+		past: s.in.cursors(), lag: s.in.lag, away: s.in.away, done: s.in.restored.done, doubt: s.in.restored.doubt,
 	}
 	if t.lag.on || len(t.redo) > 0 {
 		t.regs = make([]*registration, 0, len(s.regs))
@@ -192,7 +218,7 @@ func (s *Session) readRedo(t *task) []item {
 					f.regs = []*registration{unheld(m.Topic, f.qos)}
 				}
 			}
-			items = append(items, item{m: m, regs: f.regs, retained: f.retained, ref: f.ref})
+			items = append(items, item{m: m, regs: f.regs, retained: f.retained, replayed: f.replayed, ref: f.ref})
 			continue
 		}
 		s.mu.Lock()
@@ -241,7 +267,7 @@ func (s *Session) readSide(t *task) []item {
 		if w := s.who.Load(); m.Restrict != nil && (m.Restrict.BySession() || !m.Restrict.Allows(s.id, w.id.User, w.role)) {
 			continue // restrictions by session id reach only sessions live at the commit
 		}
-		items = append(items, item{m: m, regs: it.regs, retained: true})
+		items = append(items, item{m: m, regs: it.regs, retained: true, again: it.again})
 	}
 	return items
 }
@@ -268,7 +294,7 @@ func (s *Session) readLag(t task) ([]item, msg.Offset, error) {
 		if t.done[m.Offset] || !s.mayReceive(m) {
 			continue
 		}
-		items = append(items, item{m: m, regs: found, again: m.Offset <= t.past})
+		items = append(items, item{m: m, regs: found, again: m.Offset <= t.doubt})
 		if refs += len(found) - 1; refs > queueRefs {
 			return items, m.Offset + 1, nil
 		}

@@ -71,6 +71,8 @@ type hold struct {
 	parked       parked
 	waitsForRoom atomic.Bool // has publishes parked for a full store
 
+	histories atomic.Int32 // being read
+
 	// owned by the committer
 	marked  bool
 	stalled bool
@@ -96,9 +98,10 @@ type registration struct {
 	from   uint64                       // transient entries with a seq up to this are not for it
 	start  msg.Offset                   // stored messages up to this are not for it
 	gone   atomic.Bool
-	stored bool   // is on disk with its session; guarded by s.mu
-	group  *group // the shared group: of a member's registration, or of the group's own, whose s is nil
-	pos    int    // in its bucket; guarded by the index
+	stored bool    // is on disk with its session; guarded by s.mu
+	replay *replay // its way through the past; nil: none, or over. Guarded by the session's mu
+	group  *group  // the shared group: of a member's registration, or of the group's own, whose s is nil
+	pos    int     // in its bucket; guarded by the index
 }
 
 // subscription is what was asked for, and by which protocol: a Handle means

@@ -82,7 +82,7 @@ func (s *Session) snapshot() *sessionState {
 		regs = append(regs, r)
 	}
 	st.filters = s.filterStates(regs, s.in.pendingSide())
-	pastPending := len(s.in.side) > 0 || len(s.in.fetched) > 0
+	pastPending := len(s.in.side) > 0 || len(s.in.fetched) > 0 || len(s.in.replays) > 0
 	for o := range s.in.restored.done {
 		if o >= st.next || pastPending {
 			st.done = append(st.done, o)
@@ -145,7 +145,20 @@ func (s *Session) filterStates(regs []*registration, side []sideItem) []filterSt
 	for _, r := range regs {
 		sub := r.sub.Load()
 		at[r] = len(list)
-		list = append(list, filterState{sub: sub.Subscription, via: sub.via, start: r.start})
+		f := filterState{sub: sub.Subscription, via: sub.via, start: r.start}
+		if r.replay != nil && r.replay.resolved && r.replay.next <= r.replay.to {
+			f.replay, f.replayTo = r.replay.next, r.replay.to
+		}
+		list = append(list, f)
+	}
+	for i := range s.in.fetched { // read for a replay and not sent
+		it := &s.in.fetched[i]
+		for _, r := range it.regs {
+			j, ok := at[r]
+			if ok && it.replayed && it.ref == 0 && r.replay != nil && (list[j].replay == 0 || it.offset() < list[j].replay) {
+				list[j].replay, list[j].replayTo = it.offset(), r.replay.to
+			}
+		}
 	}
 	for _, it := range side {
 		for _, r := range it.regs {
@@ -180,6 +193,9 @@ func (f *flight) state() flightState {
 	st := flightState{offset: f.offset, packetID: f.packetID, qos: f.qos, received: f.received, rank: f.ref}
 	if f.retained {
 		st.flags |= flightRetained
+	}
+	if f.replayed {
+		st.flags |= flightReplayed
 	}
 	if g := f.group(); g != nil {
 		st.group = g.reg.filter
@@ -233,6 +249,9 @@ func (ns *namespace) restore(name string, st *sessionState) error {
 		s.restoreFilter(f)
 	}
 	s.restoreFlights(st)
+	for _, f := range st.filters {
+		s.restorePast(f)
+	}
 	if st.next <= ns.head {
 		s.in.lag = lag{on: true, from: max(st.next, 1), to: ns.head}
 		h.met.Lagging.Inc()
@@ -261,6 +280,16 @@ func (s *Session) restoreFilter(f filterState) {
 		s.shard.index(s.ns).add(r)
 	}
 	s.hub.met.Subscriptions.Inc()
+}
+
+// restorePast takes up what a filter was still to be sent of the past: retained
+// values and its replay.
+func (s *Session) restorePast(f filterState) {
+	r := s.regs[f.sub.Filter]
+	if f.replay != 0 {
+		r.replay = &replay{reg: r, resolved: true, next: f.replay, to: f.replayTo, done: s.in.restored.done}
+		s.in.replays = append(s.in.replays, r.replay)
+	}
 	if f.side == 0 {
 		return
 	}
@@ -268,7 +297,7 @@ func (s *Session) restoreFilter(f filterState) {
 	s.ns.retained.find(&find)
 	for _, v := range find.found {
 		if v.offset >= f.side && v.offset <= f.sideTo {
-			s.in.side = append(s.in.side, sideItem{offset: v.offset, regs: []*registration{r}})
+			s.in.side = append(s.in.side, sideItem{offset: v.offset, again: true, regs: []*registration{r}})
 		}
 	}
 	s.in.side = mergeSide(s.in.side)
@@ -287,7 +316,7 @@ func (s *Session) restoreFlights(st *sessionState) {
 		in.ref++
 		fl := flight{
 			ref: in.ref, offset: f.offset, qos: f.qos, packetID: f.packetID, received: f.received,
-			retained: f.flags&flightRetained != 0,
+			retained: f.flags&flightRetained != 0, replayed: f.flags&flightReplayed != 0,
 		}
 		if f.group != (msg.Filter{}) {
 			if r := s.regs[f.group]; r != nil {
