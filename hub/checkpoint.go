@@ -32,12 +32,12 @@ func (c *committer) checkpoint(last bool) {
 		if c.checkpoints%sweepEvery == 0 {
 			ns.sweepQuiet()
 		}
-		cp, names, ok := ns.takeCheckpoint(last)
+		cp, ok := ns.takeCheckpoint(last)
 		if !ok {
 			continue
 		}
 		if err := c.writeCheckpoint(ns, cp); err != nil {
-			ns.takeBack(cp, names)
+			ns.takeBack(cp)
 			c.classify(err)
 		}
 	}
@@ -74,13 +74,14 @@ func (c *committer) writeCheckpoint(ns *namespace, cp persist.Checkpoint) error 
 // takeCheckpoint collects what has changed. The sessions are taken after the
 // positions, so their state may be newer than these, which does no harm: control
 // records are idempotent.
-func (ns *namespace) takeCheckpoint(last bool) (cp persist.Checkpoint, names []string, ok bool) {
+func (ns *namespace) takeCheckpoint(last bool) (cp persist.Checkpoint, ok bool) {
 	ns.mu.Lock()
-	names = ns.touched.take()
+	names := ns.touched.take()
+	groups := ns.touchedGroups.take()
 	behind := ns.head - ns.at
-	if len(ns.dirty) == 0 && len(names) == 0 && behind < checkpointLag && (!last || behind == 0) {
+	if len(ns.dirty) == 0 && len(names) == 0 && len(groups) == 0 && behind < checkpointLag && (!last || behind == 0) {
 		ns.mu.Unlock()
-		return cp, nil, false
+		return cp, false
 	}
 	cp = persist.Checkpoint{Namespace: ns.name, At: ns.head, AtControl: ns.control}
 	for key, value := range ns.dirty {
@@ -91,24 +92,25 @@ func (ns *namespace) takeCheckpoint(last bool) (cp persist.Checkpoint, names []s
 	for _, name := range names {
 		cp.Puts = append(cp.Puts, persist.Put{Key: sessionPrefix + name, Value: ns.saved(name)})
 	}
+	for _, key := range groups {
+		cp.Puts = append(cp.Puts, persist.Put{Key: groupPrefix + key, Value: ns.savedGroup(key)})
+	}
 	slices.SortFunc(cp.Puts, func(a, b persist.Put) int { return cmp.Compare(a.Key, b.Key) })
-	return cp, names, true
+	return cp, true
 }
 
 // takeBack returns the changes for the next try.
-func (ns *namespace) takeBack(cp persist.Checkpoint, names []string) {
+func (ns *namespace) takeBack(cp persist.Checkpoint) {
 	ns.mu.Lock()
 	defer ns.mu.Unlock()
 	for _, p := range cp.Puts {
-		if strings.HasPrefix(p.Key, sessionPrefix) {
-			continue
-		}
-		if _, newer := ns.dirty[p.Key]; !newer {
+		if name, ok := strings.CutPrefix(p.Key, sessionPrefix); ok {
+			ns.touched.add(name)
+		} else if key, ok := strings.CutPrefix(p.Key, groupPrefix); ok {
+			ns.touchedGroups.add(key)
+		} else if _, newer := ns.dirty[p.Key]; !newer {
 			ns.dirty[p.Key] = p.Value
 		}
-	}
-	for _, name := range names {
-		ns.touched.add(name)
 	}
 }
 

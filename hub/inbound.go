@@ -225,6 +225,9 @@ func (c *hold) Ack(ref uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c.state == holdLive {
+		if f := s.in.unacked[ref]; s.durable && f.group() != nil {
+			f.group().touch()
+		}
 		delete(s.in.unacked, ref)
 		s.touch()
 		s.askGroups()

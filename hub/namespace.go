@@ -29,8 +29,12 @@ type namespace struct {
 	control   uint64              // last control known to be reflected in wills
 	dirty     map[string][]byte   // checkpoint puts since then
 
-	touched nameSet                  // sessions to be written by the next checkpoint
-	loading map[string]*sessionState // while the store is loaded
+	// to be written by the next checkpoint
+	touched       nameSet // sessions
+	touchedGroups nameSet // shared groups, by key
+	// while the store is loaded
+	loading       map[string]*sessionState
+	loadingGroups map[string]*groupState
 }
 
 // entry is one message on its way to the subscribers. The message goes when the
@@ -47,7 +51,8 @@ type entry struct {
 
 func newNamespace(h *Hub, name string) *namespace {
 	ns := &namespace{
-		hub: h, name: name, clients: map[string]*Session{}, loading: map[string]*sessionState{}, wills: map[string]*will{}, dirty: map[string][]byte{},
+		hub: h, name: name, clients: map[string]*Session{}, loading: map[string]*sessionState{}, loadingGroups: map[string]*groupState{},
+		wills: map[string]*will{}, dirty: map[string][]byte{},
 	}
 	ns.tail.limit = h.lim.TailBytes
 	return ns
@@ -151,7 +156,11 @@ func (ns *namespace) load() error {
 	for _, s := range ns.hub.shards {
 		s.index(ns).handled.Store(uint64(ns.head))
 	}
-	return ns.restoreSessions()
+	if err := ns.restoreSessions(); err != nil {
+		return err
+	}
+	ns.restoreGroups()
+	return nil
 }
 
 // tail is the newest messages of a namespace in memory, bounded in bytes.

@@ -307,6 +307,9 @@ func (ns *namespace) loadPut(p persist.Put) error {
 	if key, ok := strings.CutPrefix(p.Key, sessionPrefix); ok {
 		return ns.loadSession(key, p.Value)
 	}
+	if key, ok := strings.CutPrefix(p.Key, groupPrefix); ok {
+		return ns.loadGroup(key, p.Value)
+	}
 	return fmt.Errorf("checkpoint key %q is unknown", p.Key)
 }
 
