@@ -143,6 +143,7 @@ func (s *Session) resume(c *hold, head msg.Offset, result *msg.AttachResult) *ho
 	s.in.matches = nil // lent to the connection before, which may still be reading it
 	s.askGroups()
 	result.Received = s.in.received()
+	result.Subscriptions = s.subscriptions()
 	return taken
 }
 
