@@ -95,6 +95,7 @@ func (h *Hub) admit(c *hold) (msg.AttachResult, error) {
 		c.s = fresh
 		ns.replace(old, c)
 	}
+	due := ns.succeedWill(c, result.Present)
 	ns.mu.Unlock()
 	switch {
 	case result.Present:
@@ -103,10 +104,11 @@ func (h *Hub) admit(c *hold) (msg.AttachResult, error) {
 		taken = old.end(msg.NoticeTakenOver)
 	}
 	if taken != nil {
-		taken.finishWill(msg.CloseLost)
 		taken.peer.Wake()
 	}
-	ns.cancelWill(c)
+	if due != nil {
+		ns.publishWill(due)
+	}
 	h.met.Sessions.Inc()
 	return result, nil
 }
@@ -173,6 +175,7 @@ func (s *Session) resume(c *hold, head msg.Offset, result *msg.AttachResult) *ho
 	s.in.matches = nil // lent to the connection before, which may still be reading it
 	s.askGroups()
 	result.Received = s.in.received()
+	result.Subscriptions = s.subscriptions()
 	return taken
 }
 
@@ -182,6 +185,7 @@ func (c *hold) Close(how msg.CloseHow) {
 	if s == nil {
 		return
 	}
+	c.finishWill(how)
 	head := s.ns.position()
 	s.mu.Lock()
 	if c.state != holdLive {
@@ -202,7 +206,6 @@ func (c *hold) Close(how msg.CloseHow) {
 	if !keep {
 		s.end(0)
 	}
-	c.finishWill(how)
 }
 
 // startExpiry begins to wait for a connection. s.mu is held.
@@ -213,14 +216,16 @@ func (s *Session) startExpiry(wait time.Duration) {
 		return
 	}
 	s.ends = now() + wait.Milliseconds()
-	s.timer = time.AfterFunc(wait, s.expire)
+	gen := s.gen
+	s.timer = time.AfterFunc(wait, func() { s.expire(gen) })
 }
 
-// expire ends a session whose connection has not come back.
-func (s *Session) expire() {
+// expire ends a session that nobody has taken up since its connection ended:
+// since then its generation is gen.
+func (s *Session) expire(gen uint64) {
 	s.ns.mu.Lock()
 	s.mu.Lock()
-	due := s.hold == nil && s.timer != nil
+	due := s.gen == gen
 	s.mu.Unlock()
 	if due && s.ns.clients[s.name] == s {
 		s.ns.replace(s, nil)
