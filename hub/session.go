@@ -57,6 +57,8 @@ type hold struct {
 	parked       parked
 	waitsForRoom atomic.Bool // has publishes parked for a full store
 
+	histories atomic.Int32 // being read
+
 	// owned by the committer
 	marked  bool
 	stalled bool

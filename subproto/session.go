@@ -75,7 +75,7 @@ type Session interface {
 	// History reads stored messages that the identity may subscribe to, newest or
 	// oldest first. done runs once, on any goroutine, and must not block; a Wake
 	// follows unless it ran before History returned. Errors: ErrFilterInvalid,
-	// ErrNotAuthorized, ErrUnavailable.
+	// ErrNotAuthorized, ErrNotSupported, ErrQuota (too many at a time), ErrUnavailable.
 	History(q msg.HistoryQuery, done func(msg.HistoryResult, error))
 
 	// Assign notes the packet id under which a delivery is sent, so that it comes
@@ -93,7 +93,7 @@ type Session interface {
 	SetWill(w *msg.Will, done func(error))
 
 	// Close ends the connection's hold on the session. No callback runs after
-	// it returned for anything but publishes already submitted, whose outcome
-	// nobody needs to hear of. Further calls do nothing.
+	// it returned for anything but publishes and reads of the log (History, From)
+	// already submitted, whose outcome nobody needs to hear of. Further calls do nothing.
 	Close(how msg.CloseHow)
 }
