@@ -124,8 +124,6 @@ func (h *conn) history(c *command) {
 		return
 	case c.limit < 0 || c.limit > maxHistory:
 		q.Limit = maxHistory
-	case c.limit == 0:
-		q.Limit = 1
 	}
 	none := c.limit == 0
 	switch {
@@ -135,12 +133,12 @@ func (h *conn) history(c *command) {
 	case c.since:
 		q.From = c.offset + 1
 	}
+	if none {
+		q.From = ^msg.Offset(0) // nothing is read for it
+	}
 	h.pending++
 	id := c.id
 	h.session.History(q, func(r msg.HistoryResult, err error) {
-		if none {
-			r.Messages = nil
-		}
 		h.box.Put(outcome{apply: told, id: id, err: err, what: r})
 	})
 }
