@@ -3,6 +3,7 @@ package json
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
@@ -112,9 +113,12 @@ func TestPongAcknowledges(t *testing.T) {
 	c.talk("< " + pub("t/#", "t/1", 12, 3, "") + "\n< " + pub("t/#", "t/1", 13, 4, "") + `
 		> {"id":3,"ping":{}}
 		< {"id":3,"ping":{}}
-		> {}
-		< ` + pub("t/#", "t/1", 14, 5, "") + `
-		< {}`) // the window was full, and half of it is again
+		> {}`)
+	got := []string{stable(c.next()), stable(c.next())} // in the order that 14 comes out of the hub
+	slices.Sort(got)
+	if got[0] != pub("t/#", "t/1", 14, 5, "") || got[1] != "{}" {
+		t.Fatal(got)
+	}
 	c.c.Drop(io.EOF)
 	c = open(t, e, subproto.Info{})
 	c.talk(durable(data, present) + "< {}\n> {}\n< " + pub("t/#", "t/1", 12, 3, redelivered))

@@ -22,6 +22,7 @@ type fakeSession struct {
 	result    msg.AttachResult // the epoch is E
 	publish   func(m *msg.Message, done func(msg.Offset, error))
 	subscribe func(s []msg.Subscription, done func([]msg.SubscribeResult))
+	history   func(q msg.HistoryQuery, done func(msg.HistoryResult, error))
 
 	mu         sync.Mutex
 	deliveries []msg.Delivery
@@ -29,6 +30,8 @@ type fakeSession struct {
 	closed     bool
 	how        msg.CloseHow
 	peer       subproto.Peer
+	gone       []msg.Filter // unsubscribed
+	acked      []uint64
 }
 
 func (s *fakeSession) give(d msg.Delivery) {
@@ -72,7 +75,13 @@ func (s *fakeSession) Subscribe(subs []msg.Subscription, done func([]msg.Subscri
 	}
 	done([]msg.SubscribeResult{{}})
 }
-func (s *fakeSession) Unsubscribe(f []msg.Filter, done func([]error)) { done(make([]error, len(f))) }
+func (s *fakeSession) Unsubscribe(f []msg.Filter, done func([]error)) {
+	s.gone = append(s.gone, f...)
+	done(make([]error, len(f)))
+}
+func (s *fakeSession) History(q msg.HistoryQuery, done func(msg.HistoryResult, error)) {
+	s.history(q, done)
+}
 func (s *fakeSession) Next(d *msg.Delivery) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -82,7 +91,7 @@ func (s *fakeSession) Next(d *msg.Delivery) bool {
 	*d, s.deliveries = s.deliveries[0], s.deliveries[1:]
 	return true
 }
-func (s *fakeSession) Ack(uint64)                         {}
+func (s *fakeSession) Ack(ref uint64)                     { s.acked = append(s.acked, ref) }
 func (s *fakeSession) SetWill(_ *msg.Will, _ func(error)) {}
 func (s *fakeSession) Close(how msg.CloseHow)             { s.closed, s.how = true, how }
 
