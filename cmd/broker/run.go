@@ -204,10 +204,10 @@ func open(address string, files config.TLS, log *slog.Logger) (net.Listener, err
 func (b *broker) operatorPages() http.Handler {
 	o := admin.Options{
 		Metrics: b.metrics.Handler(), Ready: b.hub.Ready, Status: b.status, Log: b.log.With("part", "admin"),
-		LocalHosts: config.Loopback(b.c.AdminListen),
+		LocalHosts: config.Loopback(b.c.AdminListen), Role: b.c.Admin.Role, Backup: b.backup(),
 	}
 	if !o.LocalHosts && !b.c.Admin.AllowAnonymous {
-		o.Auth, o.Role = b.who.authenticator, b.c.Admin.Role
+		o.Auth = b.who.authenticator
 	}
 	return admin.Handler(o)
 }
