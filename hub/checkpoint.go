@@ -76,6 +76,7 @@ func (c *committer) writeCheckpoint(ns *namespace, cp persist.Checkpoint) error 
 // records are idempotent.
 func (ns *namespace) takeCheckpoint(last bool) (cp persist.Checkpoint, ok bool) {
 	ns.mu.Lock()
+	ns.stageKeys()
 	names := ns.touched.take()
 	groups := ns.touchedGroups.take()
 	behind := ns.head - ns.at

@@ -29,6 +29,8 @@ type namespace struct {
 	control   uint64              // last control known to be reflected in wills
 	dirty     map[string][]byte   // checkpoint puts since then
 
+	keys *keys // owned by the committer
+
 	// to be written by the next checkpoint
 	touched       nameSet // sessions
 	touchedGroups nameSet // shared groups, by key
@@ -150,6 +152,7 @@ func (ns *namespace) load() error {
 			if m.Retain {
 				ns.retain(m)
 			}
+			ns.keys.note(m)
 		}
 		from = next
 	}

@@ -31,7 +31,7 @@ func (c *hold) publish(m *msg.Message, ctl *persist.Control, done func(msg.Offse
 	case err != nil || stored || queued:
 		o := op{c: c, ns: c.s.ns, m: m, stored: stored, size: m.Size(), err: err, done: done}
 		if stored {
-			o.control = ctl
+			o.control, o.key = ctl, newKeyed(m)
 		}
 		c.s.hub.park(c, o.size)
 		c.submitted.Add(1)
@@ -56,6 +56,9 @@ func (h *Hub) checkPublish(ns *namespace, id *auth.Identity, m *msg.Message) err
 		return err
 	}
 	if err := msg.Publishable(m.Topic); err != nil {
+		return err
+	}
+	if err := checkKey(m.Key); err != nil {
 		return err
 	}
 	if n := m.Size(); n > h.lim.MessageBytes+sizeSlack {
@@ -94,10 +97,10 @@ func (h *Hub) storing(m *msg.Message) (bool, error) {
 	switch {
 	case rule == StoreAll:
 		return true, nil
-	case rule == StoreNone && m.QoS > 0:
+	case rule == StoreNone && (m.QoS > 0 || m.Key != ""):
 		return false, msg.ErrNotStored
 	case rule == StoreNone:
 		return false, nil
 	}
-	return m.QoS > 0 || m.Retain, nil
+	return m.QoS > 0 || m.Retain || m.Key != "", nil
 }

@@ -40,6 +40,7 @@ type willTimers struct {
 
 func newWill(c *hold) *will {
 	w, s := c.params.Will, c.s
+	w.Message.Key = "" // it is published once whatever its client sends
 	w.Message.Origin = msg.Origin{Session: s.id, User: c.who.id.User, Role: c.who.role}
 	return &will{ns: s.ns, key: willKey(s), msg: w.Message, delay: w.Delay, lives: w.Lifetime, user: c.who.id, owner: c}
 }
@@ -348,6 +349,9 @@ func (ns *namespace) loadPut(p persist.Put) error {
 	}
 	if key, ok := strings.CutPrefix(p.Key, groupPrefix); ok {
 		return ns.loadGroup(key, p.Value)
+	}
+	if isKeys(p.Key) {
+		return ns.keys.load(p.Key, p.Value)
 	}
 	return fmt.Errorf("checkpoint key %q is unknown", p.Key)
 }
