@@ -78,6 +78,10 @@ type MQTT struct {
 	ReceiveMaximum int
 	MaxPacket      int64
 	KeepAlive      time.Duration // the longest a client may choose; 0 = no bound
+	SessionExpiry  time.Duration // the longest a session may outlive its connection; 0 = no bound
+	TopicAliases   int           // in each direction of a connection; 0 = none
+	ResponseTopics string        // first levels of the topics for answers; "" = clients are told none
+	SharedQoS      int           // the highest granted to a shared subscription
 	AckRefused     bool
 }
 

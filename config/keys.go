@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"parley/msg"
 )
 
 // key is one row of the table.
@@ -71,6 +73,10 @@ func isOrigin(s string) bool {
 
 func notEmpty(s string) bool { return s != "" }
 
+func isTopicOrNone(s string) bool {
+	return s == "" || msg.ValidTopic(s) == nil && msg.Publishable(s) == nil
+}
+
 // table binds every key to its field in c.
 func table(c *Config) []key {
 	return slices.Concat(topKeys(c), mqttKeys(c), gatewayKeys(c), authKeys(c), storeKeys(c), operatorKeys(c))
@@ -118,6 +124,14 @@ func mqttKeys(c *Config) []key {
 			size(&c.MQTT.MaxPacket, 1<<10, 256<<20)},
 		{"mqtt.keep_alive", "", "0s", "5m", "The longest keep-alive a client may choose; 0s: any (MQTT 5 section 3.2.2.3.14).",
 			duration(&c.MQTT.KeepAlive, 0, 65535*time.Second)},
+		{"mqtt.session_expiry", "", "0s", "168h", "The longest a session may outlive its connection; 0s: any. Clients of MQTT 5 that\nask for more are told (section 3.2.2.3.2); clients of 3.1 and 3.1.1 without a clean\nsession get it.",
+			duration(&c.MQTT.SessionExpiry, 0, 1<<32*time.Second)},
+		{"mqtt.topic_aliases", "", "32", "", "How many topic aliases a client may use, and the most that are used towards it\n(MQTT 5 section 3.2.2.3.8). Each can hold a topic of 64 KiB.",
+			number(&c.MQTT.TopicAliases, 0, 65535)},
+		{"mqtt.response_topics", "", `""`, "answers", "Tell clients of MQTT 5 that ask for it to expect answers below answers/<client id>\n(section 3.2.2.3.15). The policy has to allow these topics.",
+			word(&c.MQTT.ResponseTopics, "a topic that may be published to, or \"\" for none", isTopicOrNone)},
+		{"mqtt.shared_qos_max", "", "2", "", "The highest QoS granted to shared subscriptions ($share/…).",
+			number(&c.MQTT.SharedQoS, 0, 2)},
 		{"mqtt.ack_refused", "", "false", "", "Whether a publish of an MQTT 3.1.1 client that the policy refuses is acknowledged\nand discarded; otherwise it ends the connection (3.1.1 has no negative answer).",
 			boolean(&c.MQTT.AckRefused)},
 	}

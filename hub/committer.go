@@ -33,7 +33,8 @@ type op struct {
 	stored  bool
 	size    int
 	control *persist.Control
-	err     error // refused before it came here
+	again   *exact // answered like this one, and not before it
+	err     error  // refused before it came here
 	done    func(msg.Offset, error)
 }
 
@@ -136,16 +137,20 @@ func (c *committer) commitAll(ops []op) {
 	}
 }
 
-// holdBack moves the ops of stalled sessions behind those already waiting.
+// holdBack moves the ops of stalled sessions behind those already waiting, and
+// those that are to be answered like one of them.
 func (c *committer) holdBack(ops []op) []op {
 	if len(c.stalled) == 0 {
 		return ops
 	}
 	kept := ops[:0]
 	for _, o := range ops {
-		if o.c != nil && o.c.stalled {
+		switch {
+		case o.c != nil && o.c.stalled:
 			c.stalled = append(c.stalled, o)
-		} else {
+		case o.again != nil && o.again.parked():
+			c.stall(o)
+		default:
 			kept = append(kept, o)
 		}
 	}
@@ -161,7 +166,9 @@ func (c *committer) commit(ops []op) {
 		return
 	}
 	for i := range ops {
-		c.try(ops[i:i+1], true)
+		if one := c.holdBack(ops[i : i+1]); len(one) > 0 { // one before it may have met a full store
+			c.try(one, true)
+		}
 	}
 }
 
@@ -244,12 +251,13 @@ func (c *committer) finish(ops []op, err error) {
 }
 
 // mustWait tells whether an op stays parked: it needs the store, which is full,
-// and its session waits rather than being refused; or it comes behind such a one.
+// and its session waits rather than being refused; or it comes behind such a one,
+// or repeats it.
 func (c *committer) mustWait(o *op, failure error) bool {
 	if o.c == nil || !errors.Is(failure, msg.ErrStoreFull) {
 		return false
 	}
-	return o.c.stalled || o.c.params.ParkWhenFull && o.stored && o.err == nil
+	return o.c.stalled || o.c.params.ParkWhenFull && o.stored && o.err == nil || o.again != nil && o.again.parked()
 }
 
 // call runs an op's callback and notes its session for one wake-up.

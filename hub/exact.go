@@ -5,7 +5,8 @@ import "parley/msg"
 // exact is one publish at QoS 2 between its PUBLISH and its PUBREL. Guarded by
 // Session.mu. There are at most 65,535 per session: no more packet ids exist.
 type exact struct {
-	ended  bool // committed or refused
+	by     *hold // the connection that submitted it
+	ended  bool  // committed or refused
 	offset msg.Offset
 	err    error
 }
@@ -24,7 +25,7 @@ func (c *hold) PublishOnce(packetID uint16, m *msg.Message, done func(msg.Offset
 		c.answerAgain(x, done)
 		return
 	}
-	x = &exact{}
+	x = &exact{by: c}
 	if s.exact == nil {
 		s.exact = map[uint16]*exact{}
 	}
@@ -46,15 +47,23 @@ func (c *hold) PublishOnce(packetID uint16, m *msg.Message, done func(msg.Offset
 func (c *hold) answerAgain(x *exact, done func(msg.Offset, error)) {
 	answer := func(msg.Offset, error) {
 		c.s.mu.Lock()
-		o, err, ended := x.offset, x.err, x.ended
+		o, err := x.offset, x.err
 		c.s.mu.Unlock()
-		if !ended { // the first one is parked for a full store, on a connection that is gone
-			err = msg.ErrStoreFull
-		}
 		done(o, err)
 	}
 	c.submitted.Add(1)
-	c.s.hub.com.submit(op{c: c, ns: c.s.ns, done: answer})
+	c.s.hub.com.submit(op{c: c, ns: c.s.ns, again: x, done: answer})
+}
+
+// parked tells whether the publish waits for a full store, on a connection that
+// may be gone. The committer calls it.
+func (x *exact) parked() bool {
+	if x.by == nil || !x.by.stalled {
+		return false
+	}
+	x.by.s.mu.Lock()
+	defer x.by.s.mu.Unlock()
+	return !x.ended
 }
 
 // Release: see subproto.Session.

@@ -160,6 +160,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	h.com.drain()
 	stop()
 	wg.Wait()
+	h.com.work() // answers of the last reads
 	return h.err()
 }
 

@@ -208,6 +208,9 @@ func (s *Store) open(p proof) error {
 	if err != nil {
 		return err
 	}
+	if now, err := os.Stat(s.path); err != nil || !os.SameFile(st, now) {
+		return fmt.Errorf("the file was replaced while it was being opened: %w", persist.ErrLocked)
+	}
 	s.fileSize = st.Size()
 	var format uint64
 	err = db.View(func(tx *bbolt.Tx) error {

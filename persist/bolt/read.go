@@ -127,7 +127,7 @@ func (s *Store) readChunk(v *view, q *query, l persist.Limits) (ms []*msg.Messag
 	next = v.at
 	err = guard(func() error {
 		return s.db.View(func(tx *bbolt.Tx) error {
-			w := walker{tx: tx, v: v, q: q, next: v.at}
+			w := merger{tx: tx, v: v, q: q, next: v.at}
 			defer func() {
 				next = w.next
 				s.stats.add(&w)
@@ -157,7 +157,7 @@ func (s *Store) readChunk(v *view, q *query, l persist.Limits) (ms []*msg.Messag
 
 // fill copies records into c until a limit or the end of the view is reached;
 // then w.next is where to go on.
-func (w *walker) fill(c *chunk, l persist.Limits) error {
+func (w *merger) fill(c *chunk, l persist.Limits) error {
 	if err := w.begin(); err != nil {
 		return err
 	}

@@ -92,7 +92,12 @@ func (s *Store) mayHoldFull(id uint32, seg persist.Segment, q *query) (may bool,
 	err = guard(func() error {
 		return s.db.View(func(tx *bbolt.Tx) error {
 			key := appendSegmentKey(nil, seg.Class, seg.First)
-			sealed := tx.Bucket(indexName(id)).Get(key)
+			bucket := tx.Bucket(indexName(id))
+			if bucket == nil { // format 1, opened for reading only
+				may = true
+				return nil
+			}
+			sealed := bucket.Get(key)
 			if sealed == nil {
 				return nil
 			}

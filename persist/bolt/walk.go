@@ -2,333 +2,119 @@ package bolt
 
 import (
 	"encoding/binary"
-	"fmt"
-	"sync/atomic"
-
-	"go.etcd.io/bbolt"
-
-	"parley/msg"
-	"parley/persist"
+	"io"
 )
 
-// maxProbes bounds how many filters one Read asks about blocks; so many take
-// about 2 ms.
-const maxProbes = 1 << 17
-
-// Stats counts what Reads with filters have done with the blocks of the index.
-type Stats struct {
-	BlocksRead    uint64 // held, or might have held, something
-	BlocksSkipped uint64
-}
-
-type counters struct{ read, skipped atomic.Uint64 }
-
-func (c *counters) add(w *walker) {
-	if w.q != nil {
-		c.read.Add(w.blocksRead)
-		c.skipped.Add(w.blocksSkipped)
-	}
-}
-
-// Stats returns the counts since the store was opened.
-func (s *Store) Stats() Stats {
-	return Stats{BlocksRead: s.stats.read.Load(), BlocksSkipped: s.stats.skipped.Load()}
-}
-
-// walker walks over the records of a view in the order of their offsets, within
-// one transaction: one source per class, and one for what Drop has kept.
+// walker shows every element of a bbolt file by reading its pages, not through
+// bbolt: damage is reported and walked around, and every element's place in the
+// file is known. Slices shown are valid only during the call.
 type walker struct {
-	tx *bbolt.Tx
-	v  *view
-	q  *query // nil: everything
+	verifier
+	bucket  func(name []byte, sequence uint64, at int64) // before its elements
+	element func(bucket, key, value []byte, at int64)
+	damage  func(bucket []byte, err error)
+	visited func(pages uint64) // so far; may be nil
 
-	sources [persist.Classes + 1]source
-	n       int
-	next    msg.Offset // everything below is done
-
-	passed      int // messages looked at in vain
-	passedBytes int
-	probes      int
-
-	blocksRead, blocksSkipped uint64
+	in    []byte // the bucket it is in; nil = the top level
+	pages uint64
 }
 
-// source is one ascending run of records.
-type source struct {
-	class byte
-	kept  bool
-	full  []segment
-	open  segment // base 0: nothing after full
-
-	cursor *bbolt.Cursor // of the first of full, else of open; nil: not opened
-	at     msg.Offset    // of rec; none: it has ended
-	rec    []byte        // nil: not known what comes at at, the bound is reached
-
-	blocks []byte     // of the segment's index, those not asked about
-	until  msg.Offset // the segment can be read up to here, the index was asked
-	asked  bool       // something was asked or looked at: there is progress
+func newWalker(r io.ReaderAt, m metaPage) *walker {
+	return &walker{verifier: verifier{r: r, meta: m, seen: make([]uint64, m.pages/64+1)}}
 }
 
-// none is beyond every offset.
-const none = ^msg.Offset(0)
+// walk goes through everything that can be reached from the root.
+func (w *walker) walk() { w.page(w.meta.root, bounds{}, 0) }
 
-// begin positions all sources.
-func (w *walker) begin() error {
-	for i := range w.v.chains {
-		c := &w.v.chains[i]
-		if c.open.base != 0 {
-			w.sources[w.n] = source{class: byte(i), full: c.full, open: c.open}
-			w.n++
-		}
+func (w *walker) page(id uint64, in bounds, depth int) {
+	if depth >= maxDepth {
+		w.damage(w.in, w.bad(id, "nested too deeply"))
+		return
 	}
-	if w.v.keptLast >= w.v.at {
-		w.sources[w.n] = source{kept: true}
-		w.n++
+	if id < 2 || id >= w.meta.pages {
+		w.damage(w.in, w.bad(id, "beyond the file's %d pages", w.meta.pages))
+		return
 	}
-	for i := range w.n {
-		if err := w.move(&w.sources[i], w.v.at); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// candidate is the oldest record that is not passed; its rec is nil if the
-// bound of passing over was reached there. Without filters a missing offset is
-// an error.
-func (w *walker) candidate() (msg.Offset, []byte, error) {
-	best := &source{at: none}
-	for i := range w.n {
-		if s := &w.sources[i]; s.at < best.at || s.at == best.at && s.rec == nil {
-			best = s
-		}
-	}
-	if w.q == nil {
-		want := max(w.next, w.v.sparse+1)
-		if want <= w.v.to && best.at > want {
-			return 0, nil, missing("offset", want)
-		}
-	}
-	return best.at, best.rec, nil
-}
-
-// pass moves all sources beyond offset at.
-func (w *walker) pass(at msg.Offset) error {
-	for i := range w.n {
-		if s := &w.sources[i]; s.at == at {
-			if err := w.move(s, at+1); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// wanted tells whether a filter selects the record, which is checked first:
-// nothing is passed over because of a damaged topic.
-func (w *walker) wanted(rec []byte, at msg.Offset) (bool, error) {
-	if err := persist.CheckRecord(rec, at); err != nil {
-		return false, err
-	}
-	topic, err := persist.RecordTopic(rec)
+	b, err := w.load(id, depth)
 	if err != nil {
-		return false, err
+		w.damage(w.in, err)
+		return
 	}
-	if w.q.matches(topic) {
-		return true, nil
+	w.pages += 1 + uint64(binary.NativeEndian.Uint32(b[12:]))
+	if w.visited != nil {
+		w.visited(w.pages)
 	}
-	w.passed++
-	w.passedBytes += len(rec)
-	return false, nil
-}
-
-// tired tells whether enough was passed over for one call.
-func (w *walker) tired() bool {
-	return w.passed >= persist.ScanMessages || w.passedBytes >= persist.ScanBytes || w.probes >= maxProbes
-}
-
-// move positions a source at its first record from offset from on.
-func (w *walker) move(s *source, from msg.Offset) error {
-	if s.kept {
-		return w.moveKept(s, from)
-	}
-	for {
-		g, ok := s.segment()
-		if !ok || from > w.v.to {
-			s.at, s.rec = none, nil
-			return nil
-		}
-		if g.last < from {
-			s.leave()
-			continue
-		}
-		if w.q != nil {
-			if w.tired() && s.asked {
-				s.at, s.rec = max(from, g.base), nil
-				return nil
-			}
-			skipTo, err := w.skip(s, g, from)
-			if err != nil {
-				return err
-			}
-			if skipTo != from {
-				from = skipTo
-				s.at = 0 // not where the cursor is
-				continue
-			}
-		}
-		found, err := w.seek(s, g, from)
-		if err != nil || found {
-			return err
-		}
-		s.leave()
+	switch flags := binary.NativeEndian.Uint16(b[8:]); flags {
+	case flagBranch:
+		w.branch(id, b, in, depth)
+	case flagLeaf:
+		w.leaf(id, b, in, depth, int64(id)*w.meta.pageSize)
+	default:
+		w.damage(w.in, w.bad(id, "unexpected kind %#x", flags))
 	}
 }
 
-// segment is the one that is read.
-func (s *source) segment() (segment, bool) {
-	if len(s.full) > 0 {
-		return s.full[0], true
-	}
-	return s.open, s.open.base != 0
-}
-
-// leave goes on to the next segment.
-func (s *source) leave() {
-	if len(s.full) > 0 {
-		s.full = s.full[1:]
-	} else {
-		s.open = segment{}
-	}
-	s.cursor, s.blocks, s.until, s.at = nil, nil, 0, 0
-}
-
-// seek finds the first record from offset from on in segment g.
-func (w *walker) seek(s *source, g segment, from msg.Offset) (bool, error) {
-	var k, v []byte
-	if s.cursor != nil && s.at != 0 && s.at+1 == from {
-		k, v = s.cursor.Next()
-	} else {
-		if s.cursor == nil {
-			var name [segmentNameLen]byte
-			b := w.tx.Bucket(appendSegmentName(name[:0], w.v.id, s.class, g.base))
-			if b == nil {
-				return false, missing("segment", g.base)
-			}
-			s.cursor = b.Cursor()
-		}
-		var key [8]byte
-		binary.BigEndian.PutUint64(key[:], uint64(from))
-		k, v = s.cursor.Seek(key[:])
-	}
-	if k == nil {
-		return false, nil
-	}
-	if len(k) != 8 {
-		return false, fmt.Errorf("found key %x: %w", k, persist.ErrCorrupt)
-	}
-	s.at, s.rec = msg.Offset(binary.BigEndian.Uint64(k)), v
-	if s.at > w.v.to {
-		s.at, s.rec = none, nil
-	} else if v == nil {
-		return false, fmt.Errorf("offset %d: not a record: %w", s.at, persist.ErrCorrupt)
-	}
-	return true, nil
-}
-
-func (w *walker) moveKept(s *source, from msg.Offset) error {
-	if from > w.v.to {
-		s.at, s.rec = none, nil
-		return nil
-	}
-	if s.cursor == nil {
-		b := w.tx.Bucket(keptName(w.v.id))
-		if b == nil {
-			return missing("kept messages from", from)
-		}
-		s.cursor = b.Cursor()
-	}
-	if w.q != nil && w.tired() && s.asked {
-		s.at, s.rec = from, nil
-		return nil
-	}
-	s.asked = true
-	found, err := w.seek(s, segment{}, from)
-	if err == nil && !found {
-		s.at, s.rec = none, nil
-	}
-	return err
-}
-
-// skip asks the index where from offset from on something may be found in
-// segment g. What it returns may lie behind the segment.
-func (w *walker) skip(s *source, g segment, from msg.Offset) (msg.Offset, error) {
-	if from <= s.until {
-		return from, nil
-	}
-	if s.until == 0 {
-		if err := w.openIndex(s, g); err != nil {
-			return 0, err
-		}
-	}
-	for len(s.blocks) > 0 && !(w.tired() && s.asked) {
-		b, rest, err := nextBlock(s.blocks, g.base)
-		if err != nil {
-			return 0, fmt.Errorf("segment %d: %w: %w", g.base, err, persist.ErrCorrupt)
-		}
-		s.until = b.last
-		s.blocks = rest
-		if b.last < from {
-			continue
-		}
-		s.asked = true
-		w.probes += len(w.q.filters)
-		may, err := w.q.mayHold(&b)
-		if err != nil {
-			return 0, fmt.Errorf("segment %d: %w: %w", g.base, err, persist.ErrCorrupt)
-		}
-		if may {
-			w.blocksRead++
-			return max(from, b.first), nil
-		}
-		w.blocksSkipped++
-		from = b.last + 1
-	}
-	if len(s.blocks) > 0 {
-		return from, nil // tired
-	}
-	if len(s.full) > 0 {
-		s.until = g.last
-		return g.last + 1, nil
-	}
-	// The block that is being filled is read.
-	s.until, s.asked = g.last, true
-	w.blocksRead++
-	return from, nil
-}
-
-// openIndex finds the blocks of segment g.
-func (w *walker) openIndex(s *source, g segment) error {
-	s.until = g.base - 1
-	if len(s.full) == 0 {
-		s.blocks = w.v.chains[s.class].blocks
-		return nil
-	}
-	key := appendSegmentKey(make([]byte, 0, segmentKeyLen), s.class, g.base)
-	bucket := w.tx.Bucket(indexName(w.v.id))
-	if bucket == nil {
-		return missing("index of segment", g.base)
-	}
-	sealed := bucket.Get(key)
-	if sealed == nil {
-		return missing("index of segment", g.base)
-	}
-	b, err := unseal(key, sealed)
-	if err == nil {
-		_, s.blocks, err = decodeIndex(b, g.base)
+func (w *walker) branch(id uint64, b []byte, in bounds, depth int) {
+	keys, err := w.keys(id, b, 4, in)
+	if err == nil && len(keys) == 0 {
+		err = w.bad(id, "empty branch")
 	}
 	if err != nil {
-		return fmt.Errorf("index of segment %d: %w: %w", g.base, err, persist.ErrCorrupt)
+		w.damage(w.in, err)
+		return
 	}
-	return nil
+	for i, key := range keys {
+		sub := bounds{low: key, high: in.high}
+		if i+1 < len(keys) {
+			sub.high = keys[i+1]
+		}
+		w.page(binary.NativeEndian.Uint64(b[pageHeader+i*elementSize+8:]), sub, depth+1)
+	}
+}
+
+// leaf shows a leaf's elements; at is where b begins in the file.
+func (w *walker) leaf(id uint64, b []byte, in bounds, depth int, at int64) {
+	keys, err := w.keys(id, b, 8, in)
+	if err != nil {
+		w.damage(w.in, err)
+		return
+	}
+	e := binary.NativeEndian
+	for i, key := range keys {
+		head := pageHeader + i*elementSize
+		flags, vsize := e.Uint32(b[head:]), uint64(e.Uint32(b[head+12:]))
+		start := uint64(head) + uint64(e.Uint32(b[head+4:])) + uint64(len(key))
+		place := at + int64(start)
+		switch {
+		case start+vsize > uint64(len(b)):
+			w.damage(w.in, w.bad(id, "value %d reaches beyond the page", i))
+		case flags == 0 && w.in == nil:
+			w.damage(nil, w.bad(id, "a value outside of any bucket"))
+		case flags == 0:
+			w.element(w.in, key, b[start:start+vsize], place)
+		case flags != 1 || vsize < 16:
+			w.damage(w.in, w.bad(id, "element %d has flags %#x", i, flags))
+		case w.in != nil:
+			w.damage(w.in, w.bad(id, "a bucket within a bucket"))
+		default:
+			w.enter(id, key, b[start:start+vsize], depth, place)
+		}
+	}
+}
+
+// enter shows a bucket, which is either inline or has a tree of its own.
+func (w *walker) enter(id uint64, name, b []byte, depth int, at int64) {
+	w.in = name
+	defer func() { w.in = nil }()
+	w.bucket(name, binary.NativeEndian.Uint64(b[8:]), at)
+	if root := binary.NativeEndian.Uint64(b); root != 0 {
+		w.page(root, bounds{}, depth+1)
+		return
+	}
+	inline := b[16:]
+	if len(inline) < pageHeader || binary.NativeEndian.Uint16(inline[8:]) != flagLeaf {
+		w.damage(name, w.bad(id, "inline bucket without a leaf"))
+		return
+	}
+	w.leaf(id, inline, bounds{}, depth, at+16)
 }

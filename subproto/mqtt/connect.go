@@ -14,7 +14,10 @@ import (
 )
 
 // connect handles CONNECT: decode, then authenticate, then attach, then CONNACK.
-func (h *handler) connect(body []byte) {
+// One whose fields reach beyond its Remaining Length although more bytes have
+// come lies about its length: where packets begin and end in this stream is not
+// known, so it is closed without an answer, as [MQTT-3.1.4-1] allows too.
+func (h *handler) connect(body []byte, more bool) {
 	version, err := connectVersion(body)
 	if err != nil {
 		h.e.refused.Inc()
@@ -28,7 +31,12 @@ func (h *handler) connect(body []byte) {
 	h.version = version
 	h.state = statePending
 	pk, err := decodeConnect(bytes.Clone(body), version)
-	if err != nil {
+	switch {
+	case more && err == cutShort():
+		h.e.refused.Inc()
+		h.fail(err)
+		return
+	case err != nil:
 		h.refuse(err)
 		return
 	}

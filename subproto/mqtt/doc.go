@@ -32,7 +32,9 @@
 // clients are told of a refused subscription by 0x80, and are disconnected for a
 // refused publish. 3.1 gives several flags no meaning, which are then ignored.
 // Topic aliases are used towards clients that allow them for the topics that come
-// first. A malformed CONNECT of 5.0 is answered with CONNACK before the close.
+// first. A malformed CONNECT of 5.0 is answered with CONNACK before the close, but for one
+// that is shorter by its Remaining Length than by its fields while more bytes
+// have come: where the next packet begins is not known then.
 //
 // # Extensions
 //

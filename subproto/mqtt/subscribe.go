@@ -34,6 +34,9 @@ func (h *handler) subscribe(body []byte) error {
 			return violation("no local on a shared subscription")
 		}
 		codes[i] = o.Qos
+		if f.Group != "" { // [MQTT-3.8.4-8]: a lower one may be granted
+			codes[i] = min(codes[i], byte(h.e.opts.SharedQoS))
+		}
 		at = append(at, i)
 		subs = append(subs, msg.Subscription{
 			Filter: f, Handle: handle, QoS: msg.QoS(codes[i]), NoLocal: o.NoLocal,
