@@ -64,6 +64,8 @@ type (
 		Retained bool
 		QoS      int `json:"qos"`
 		Line     string
+		Server   bool              // of the session: the client has no subscription of its own (JSON)
+		Tags     map[string]string // JSON
 	}
 	closing struct {
 		Code       int
