@@ -24,6 +24,7 @@ type Config struct {
 	TLS     TLS
 	Gateway Gateway
 	MQTT    MQTT
+	JSON    JSON
 	Auth    Auth
 	Store   Store
 	Limits  Limits
@@ -83,6 +84,12 @@ type MQTT struct {
 	ResponseTopics string        // first levels of the topics for answers; "" = clients are told none
 	SharedQoS      int           // the highest granted to a shared subscription
 	AckRefused     bool
+}
+
+// JSON configures the JSON engine.
+type JSON struct {
+	SessionExpiry time.Duration // the longest a session may outlive its connection; 0 = no bound
+	Window        int           // the most unacknowledged deliveries of a session
 }
 
 // Auth configures who peers are and what they may do.

@@ -113,6 +113,7 @@ func newBroker(c *config.Config, log *slog.Logger, store persist.Store) (b *brok
 			Attach: b.hub.Attach, Auth: b.who.authenticator, Namespaces: b.namespaces, Metrics: b.metrics,
 			Caller:  &guardedCaller{next: b.wamp, policy: b.who.policy, denied: b.metrics.Denied.WithLabelValues(auth.Call.String())},
 			Version: "parley " + version, PingInterval: c.Gateway.PingInterval,
+			MaxSessionExpiry: c.JSON.SessionExpiry, Window: c.JSON.Window,
 		}),
 	}
 	b.gateway, err = gateway.New(b.gatewayOptions(engines, largest))
