@@ -40,6 +40,7 @@ type willTimers struct {
 
 func newWill(c *hold) *will {
 	w, s := c.params.Will, c.s
+	w.Message.Key = "" // it is published once whatever its client sends
 	w.Message.Origin = msg.Origin{Session: s.id, User: s.user.User, Role: s.role}
 	return &will{ns: s.ns, key: willKey(s), msg: w.Message, delay: w.Delay, lives: w.Lifetime, user: s.user, owner: c}
 }
@@ -342,6 +343,9 @@ func (ns *namespace) loadPut(p persist.Put) error {
 	}
 	if key, ok := strings.CutPrefix(p.Key, willPrefix); ok {
 		return ns.loadWill(key, p.Value)
+	}
+	if isKeys(p.Key) {
+		return ns.keys.load(p.Key, p.Value)
 	}
 	return fmt.Errorf("checkpoint key %q is unknown", p.Key)
 }
