@@ -66,8 +66,8 @@ type (
 		// Of WAMP clients:
 		Publication           json.Number
 		Redelivered, Replayed bool
-		QoS      int `json:"qos"`
-		Line     string
+		QoS                   int `json:"qos"`
+		Line                  string
 	}
 	closing struct {
 		Code       int

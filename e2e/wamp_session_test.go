@@ -81,20 +81,26 @@ func TestWAMPDurableSession(t *testing.T) {
 
 // TestWAMPReplayAndHistory: subscriptions that begin in the past, after the last
 // publication a client has seen, and the event history procedure, through
-// autobahn-js.
+// autobahn-js, over messages that were published twice with one key.
 func TestWAMPReplayAndHistory(t *testing.T) {
 	b := startBroker(t, "")
 	d := startDriver(t)
 	pub := d.open("pub", "wamp.json", b, nil)
 	const total = 20
-	ids := make([]json.Number, total)
-	for i := range total {
+	publish := func(i int) json.Number {
 		var r struct{ Publication json.Number }
-		topic := [2]string{"h.x", "h.y"}[i%2]
-		if err := json.Unmarshal(pub.do("publish", args{"topic": topic, "payload": args{"args": []int{i}}}), &r); err != nil {
+		with := args{"topic": [2]string{"h.x", "h.y"}[i%2], "payload": args{"args": []int{i}}, "key": fmt.Sprint("key ", i)}
+		if err := json.Unmarshal(pub.do("publish", with), &r); err != nil {
 			t.Fatal(err)
 		}
-		ids[i] = r.Publication
+		return r.Publication
+	}
+	ids := make([]json.Number, total)
+	for i := range total {
+		ids[i] = publish(i)
+		if again := publish(i); again != ids[i] {
+			t.Errorf("publication %s, repeated with its key %s", ids[i], again)
+		}
 	}
 	for _, kind := range wampKinds {
 		t.Run(kind, func(t *testing.T) {

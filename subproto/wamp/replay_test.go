@@ -186,3 +186,30 @@ func TestEventHistoryIsRestricted(t *testing.T) {
 		t.Errorf("history %s", got)
 	}
 }
+
+// A publish that is repeated with its key counts once and is answered with the
+// first publication; the key with other content is refused.
+func TestPublishKeyIsIdempotent(t *testing.T) {
+	b := start(t, nil)
+	for i, protocol := range protocols {
+		t.Run(protocol, func(t *testing.T) {
+			b := b.with(t)
+			s, a := b.session(protocol), b.session(protocol)
+			s.send(`[32,1,{},"k.t"]`)
+			sub := s.expect(`[33,1,*]`)[0]
+			options := fmt.Sprintf(`{"acknowledge":true,"_parley_key":"k%d"}`, i)
+			a.send(`[16,1,` + options + `,"k.t",[1]]`)
+			id := a.expect(`[17,1,*]`)[0]
+			a.send(`[16,2,` + options + `,"k.t",[1]]`)
+			a.expect(`[17,2,` + id + `]`)
+			again := b.session(protocol) // the key is the user's, not the connection's
+			again.send(`[16,3,` + options + `,"k.t",[1]]`)
+			again.expect(`[17,3,` + id + `]`)
+			a.send(`[16,4,` + options + `,"k.t",[2]]`)
+			a.expect(`[8,16,4,{},"parley.error.key_reused",["idempotency key reused"]]`)
+			last := a.publish("k.t", 3, 1)[0]
+			s.expect(`[36,` + sub + `,` + id + `,{"_parley_offset":*,"_parley_via":"wamp"},[1]]`)
+			s.expect(`[36,` + sub + `,` + last + `,{"_parley_offset":*,"_parley_via":"wamp"},[3]]`)
+		})
+	}
+}
