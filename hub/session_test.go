@@ -195,7 +195,7 @@ func TestSubscriptionQuota(t *testing.T) {
 	if err := c.trySubscribe(msg.Subscription{Filter: msg.Filter{Pattern: "c"}}); !errors.Is(err, msg.ErrTooManySubs) {
 		t.Fatal(err)
 	}
-	for _, f := range []string{"$replay/earliest/a", "$gap/#"} {
+	for _, f := range []string{"$replay/earliest/a", "$rpc/a"} {
 		if err := c.trySubscribe(msg.Subscription{Filter: msg.Filter{Pattern: f}}); !errors.Is(err, msg.ErrNotSupported) {
 			t.Fatalf("%s: %v", f, err)
 		}

@@ -190,12 +190,30 @@ func (h *handler) attached(r msg.AttachResult, err error) {
 	p := h.pending
 	h.pending = nil
 	h.state = stateOpen
-	h.send(h.connack(p, r.Present))
+	for i := range r.Subscriptions {
+		if isGapFilter(r.Subscriptions[i].Filter) {
+			h.listen(&r.Subscriptions[i])
+		}
+	}
+	s := h.e.borrow()
+	defer h.e.giveBack(s)
+	var gaps []gap
+	more := false
+	if r.Present && h.version == 5 {
+		gaps, more = h.earlyGaps(&s.d)
+	}
+	h.send(h.connack(p, r.Present, gaps))
 	if h.state == stateEnded {
 		return
 	}
 	h.c.Ready()
 	h.startKeepAlive(p.keepAlive)
 	h.resume(r)
+	for i := range gaps {
+		h.tellGap(&gaps[i])
+	}
+	if more && h.state == stateOpen {
+		h.hand(s)
+	}
 	h.pull = true
 }
