@@ -120,6 +120,8 @@ type StoreTopic struct {
 type Limits struct {
 	Subscriptions int // filters of one session
 	Retained      int // topics with a retained value, per namespace
+	KeyWindow     time.Duration
+	KeyBytes      int64 // idempotency keys remembered, per namespace
 }
 
 // Admin configures the listener for operators.

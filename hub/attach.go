@@ -68,6 +68,7 @@ func (h *Hub) admit(c *hold, id *auth.Identity) (msg.AttachResult, error) {
 		c.s = fresh
 		ns.clients[c.params.ClientID] = fresh
 	}
+	due := ns.succeedWill(c, result.Present)
 	ns.mu.Unlock()
 	switch {
 	case result.Present:
@@ -76,10 +77,11 @@ func (h *Hub) admit(c *hold, id *auth.Identity) (msg.AttachResult, error) {
 		taken = old.end(msg.NoticeTakenOver)
 	}
 	if taken != nil {
-		taken.finishWill(msg.CloseLost)
 		taken.peer.Wake()
 	}
-	ns.cancelWill(c)
+	if due != nil {
+		ns.publishWill(due)
+	}
 	h.met.Sessions.Inc()
 	return result, nil
 }
@@ -143,6 +145,7 @@ func (s *Session) resume(c *hold, head msg.Offset, result *msg.AttachResult) *ho
 	s.in.matches = nil // lent to the connection before, which may still be reading it
 	s.askGroups()
 	result.Received = s.in.received()
+	result.Subscriptions = s.subscriptions()
 	return taken
 }
 
@@ -152,6 +155,7 @@ func (c *hold) Close(how msg.CloseHow) {
 	if s == nil {
 		return
 	}
+	c.finishWill(how)
 	head := s.ns.position()
 	s.mu.Lock()
 	if c.state != holdLive {
@@ -166,7 +170,8 @@ func (c *hold) Close(how msg.CloseHow) {
 		s.gen++
 		s.goOffline(head)
 		if s.expiry != msg.Forever {
-			s.timer = time.AfterFunc(s.expiry, s.expire)
+			gen := s.gen
+			s.timer = time.AfterFunc(s.expiry, func() { s.expire(gen) })
 		}
 		s.hub.met.Sessions.Dec()
 	}
@@ -174,14 +179,14 @@ func (c *hold) Close(how msg.CloseHow) {
 	if !keep {
 		s.end(0)
 	}
-	c.finishWill(how)
 }
 
-// expire ends a session whose connection has not come back.
-func (s *Session) expire() {
+// expire ends a session that nobody has taken up since its connection ended:
+// since then its generation is gen.
+func (s *Session) expire(gen uint64) {
 	s.ns.mu.Lock()
 	s.mu.Lock()
-	due := s.hold == nil && s.timer != nil
+	due := s.gen == gen
 	s.mu.Unlock()
 	if due && s.ns.clients[s.name] == s {
 		delete(s.ns.clients, s.name)

@@ -31,6 +31,7 @@ func (c *committer) checkpoint(last bool) {
 func (ns *namespace) takeCheckpoint(last bool) (persist.Checkpoint, bool) {
 	ns.mu.Lock()
 	defer ns.mu.Unlock()
+	ns.stageKeys()
 	behind := ns.head - ns.at
 	if len(ns.dirty) == 0 && behind < checkpointLag && (!last || behind == 0) {
 		return persist.Checkpoint{}, false

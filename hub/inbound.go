@@ -9,13 +9,14 @@ import (
 // Order: notices; then what was sent on an earlier connection and is not
 // acknowledged; then the side reader's items (retained values: they are older
 // than anything their subscription is sent afterwards, so the rest waits); then
-// what was read back from the log; then the queue; and when that is empty and the
+// what replays read from the log, for the same reason; then what was read back from the log; then the queue; and when that is empty and the
 // session lags, the next chunk of the log is asked for.
 type inbound struct {
 	redo     []flight   // to be fetched and sent again
 	side     []sideItem // to be fetched
 	sideRefs int        // of side: regs of all items
-	fetched  []item     // of redo and side, read
+	fetched  []item     // of redo, side and replays, read
+	replays  []*replay  // to be read
 	backlog  []item     // read from the log: older than anything in queue
 	queue    queue
 	lag      lag
@@ -37,6 +38,7 @@ type item struct {
 	m        *msg.Message
 	regs     []*registration
 	retained bool
+	replayed bool
 	ref      uint64 // of the flight it sends again; 0 = sent for the first time
 }
 
@@ -258,7 +260,7 @@ func (c *hold) Next(d *msg.Delivery) bool {
 		if q > 0 && it.ref == 0 && len(s.in.unacked) >= c.params.Window {
 			return false
 		}
-		*d = msg.Delivery{Message: m, Matches: s.in.matches, QoS: q, Retained: it.retained}
+		*d = msg.Delivery{Message: m, Matches: s.in.matches, QoS: q, Retained: it.retained, Replayed: it.replayed}
 		if q > 0 {
 			s.in.takeOff(d, it, m)
 		}
@@ -283,7 +285,7 @@ func (in *inbound) takeOff(d *msg.Delivery, it *item, m *msg.Message) {
 	if in.unacked == nil {
 		in.unacked = map[uint64]flight{}
 	}
-	in.unacked[d.Ref] = flight{ref: d.Ref, offset: m.Offset, regs: it.regs, qos: d.QoS, retained: it.retained}
+	in.unacked[d.Ref] = flight{ref: d.Ref, offset: m.Offset, regs: it.regs, qos: d.QoS, retained: it.retained, replayed: it.replayed}
 }
 
 // source is where an item waits.
@@ -303,6 +305,7 @@ func (s *Session) peek() (*item, source) {
 		return &in.fetched[0], fromSide
 	case len(in.redo) > 0 || len(in.side) > 0:
 		s.askReader()
+	case s.replaying():
 	case len(in.backlog) > 0:
 		return &in.backlog[0], fromLog
 	case in.queue.n > 0:

@@ -27,6 +27,8 @@ type namespace struct {
 	at       msg.Offset          // position of the last checkpoint written
 	control  uint64              // last control known to be reflected in wills
 	dirty    map[string][]byte   // checkpoint puts since then
+
+	keys *keys // owned by the committer
 }
 
 // entry is one message on its way to the subscribers. The message goes when the
@@ -141,6 +143,7 @@ func (ns *namespace) load() error {
 			if m.Retain {
 				ns.retain(m)
 			}
+			ns.keys.note(m)
 		}
 		from = next
 	}

@@ -26,6 +26,9 @@ func (c *hold) Publish(m *msg.Message, done func(msg.Offset, error)) {
 		}
 	case err != nil || stored || queued:
 		o := op{c: c, ns: c.s.ns, m: m, stored: stored, size: m.Size(), err: err, done: done}
+		if stored {
+			o.key = newKeyed(m)
+		}
 		c.s.hub.park(c, o.size)
 		c.submitted.Add(1)
 		c.s.hub.com.submit(o)
@@ -49,6 +52,9 @@ func (h *Hub) checkPublish(ns *namespace, id *auth.Identity, m *msg.Message) err
 		return err
 	}
 	if err := msg.Publishable(m.Topic); err != nil {
+		return err
+	}
+	if err := checkKey(m.Key); err != nil {
 		return err
 	}
 	if n := m.Size(); n > h.lim.MessageBytes+sizeSlack {
@@ -87,10 +93,10 @@ func (h *Hub) storing(m *msg.Message) (bool, error) {
 	switch {
 	case rule == StoreAll:
 		return true, nil
-	case rule == StoreNone && m.QoS > 0:
+	case rule == StoreNone && (m.QoS > 0 || m.Key != ""):
 		return false, msg.ErrNotStored
 	case rule == StoreNone:
 		return false, nil
 	}
-	return m.QoS > 0 || m.Retain, nil
+	return m.QoS > 0 || m.Retain || m.Key != "", nil
 }

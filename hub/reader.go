@@ -19,6 +19,10 @@ const sideChunk = 128
 // job is what reads the log: a session or a shared group.
 type job interface{ readMore() }
 
+// abandoner is a job that somebody waits for: abandon is called instead of
+// readMore when the readers have stopped.
+type abandoner interface{ abandon() }
+
 // readers fetch from the store what sessions and groups ask for, because a
 // session's handler must not wait for the disk. A job is in the queue at most
 // once.
@@ -46,15 +50,32 @@ func (r *readers) run(ctx context.Context) {
 	r.mu.Lock()
 	r.stop = true
 	r.cond.Broadcast()
+	left := r.queue
+	r.queue = nil
 	r.mu.Unlock()
 	wg.Wait()
+	for _, j := range left {
+		abandon(j)
+	}
 }
 
 func (r *readers) submit(j job) {
 	r.mu.Lock()
-	r.queue = append(r.queue, j)
-	r.cond.Signal()
+	stopped := r.stop
+	if !stopped {
+		r.queue = append(r.queue, j)
+		r.cond.Signal()
+	}
 	r.mu.Unlock()
+	if stopped {
+		abandon(j)
+	}
+}
+
+func abandon(j job) {
+	if a, ok := j.(abandoner); ok {
+		a.abandon()
+	}
 }
 
 func (r *readers) work() {
@@ -100,13 +121,14 @@ type task struct {
 	gen  uint64
 	redo []flight
 	side []sideItem
+	past []cursor
 	lag  lag
 	away []span
 	regs []*registration
 }
 
 // readMore reads one chunk: of what is sent again, else of the retained values,
-// else of the log. If the session has changed hands meanwhile, what was read is
+// else of replays, else of the log. If the session has changed hands meanwhile, what was read is
 // for nobody.
 func (s *Session) readMore() {
 	t, ok := s.nextTask()
@@ -121,6 +143,8 @@ func (s *Session) readMore() {
 		items = s.readRedo(t.redo)
 	case len(t.side) > 0:
 		items = s.readSide(t.side)
+	case len(t.past) > 0:
+		items, err = s.readReplays(t.past)
 	case t.lag.on:
 		items, next, err = s.readLag(t)
 	}
@@ -140,6 +164,8 @@ func (s *Session) readMore() {
 		s.in.side = s.in.side[len(t.side):]
 		s.in.sideRefs -= sideRefs(t.side)
 		s.in.fetched = append(s.in.fetched, items...)
+	case len(t.past) > 0:
+		s.moveReplays(t.past, items, err)
 	case t.lag.on:
 		s.caughtUp(t.lag, items, next, err)
 	}
@@ -158,7 +184,7 @@ func (s *Session) nextTask() (task, bool) {
 	s.in.taken = true
 	t := task{
 		gen: s.gen, redo: slices.Clone(s.in.redo[:min(sideChunk, len(s.in.redo))]), side: s.in.side[:min(sideChunk, len(s.in.side))],
-		lag: s.in.lag, away: s.in.away,
+		past: s.in.cursors(), lag: s.in.lag, away: s.in.away,
 	}
 	if t.lag.on {
 		t.regs = make([]*registration, 0, len(s.regs))
@@ -175,7 +201,7 @@ func (s *Session) readRedo(redo []flight) []item {
 	items := make([]item, 0, len(redo))
 	for _, f := range redo {
 		if m := s.ns.readOne(f.offset); m != nil {
-			items = append(items, item{m: m, regs: f.regs, retained: f.retained, ref: f.ref})
+			items = append(items, item{m: m, regs: f.regs, retained: f.retained, replayed: f.replayed, ref: f.ref})
 			continue
 		}
 		s.mu.Lock()

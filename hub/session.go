@@ -57,6 +57,8 @@ type hold struct {
 	parked       parked
 	waitsForRoom atomic.Bool // has publishes parked for a full store
 
+	histories atomic.Int32 // being read
+
 	// owned by the committer
 	marked  bool
 	stalled bool
@@ -82,8 +84,9 @@ type registration struct {
 	from   uint64                           // transient entries with a seq up to this are not for it
 	start  msg.Offset                       // stored messages up to this are not for it
 	gone   atomic.Bool
-	group  *group // the shared group: of a member's registration, or of the group's own, whose s is nil
-	pos    int    // in its bucket; guarded by the index
+	replay *replay // its way through the past; nil: none, or over. Guarded by the session's mu
+	group  *group  // the shared group: of a member's registration, or of the group's own, whose s is nil
+	pos    int     // in its bucket; guarded by the index
 }
 
 // ID implements subproto.Session, like the other exported methods of hold.

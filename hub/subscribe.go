@@ -21,7 +21,7 @@ func (c *hold) Subscribe(subs []msg.Subscription, done func([]msg.SubscribeResul
 		return
 	}
 	for i := range subs {
-		results[i].Err = s.maySubscribe(subs[i].Filter)
+		results[i].Err = s.maySubscribe(&subs[i])
 	}
 	var found []sideItem
 	burst := c.newBurst()
@@ -30,9 +30,14 @@ func (c *hold) Subscribe(subs []msg.Subscription, done func([]msg.SubscribeResul
 			results[i].Start, results[i].Err = c.subscribeOne(&subs[i], burst, &found)
 		}
 	}
-	done(results)
-	if len(found) > 0 {
-		c.sideRead(mergeSide(found))
+	finish := func() {
+		done(results)
+		if len(found) > 0 {
+			c.sideRead(mergeSide(found))
+		}
+	}
+	if !c.resolve(subs, results, finish) {
+		finish()
 	}
 }
 
@@ -94,13 +99,17 @@ func (c *hold) subscribeOne(sub *msg.Subscription, b *burst, found *[]sideItem) 
 }
 
 // sends tells whether retained values are sent on subscribing: never to a
-// shared group [MQTT 5, 4.8.2].
+// shared group [MQTT 5, 4.8.2], nor to who asks for the past.
 func sends(sub *msg.Subscription, isNew bool) bool {
-	return sub.Filter.Group == "" && (sub.Retained == msg.RetainSend || sub.Retained == msg.RetainSendNew && isNew)
+	return sub.Filter.Group == "" && sub.From.Kind == msg.ReplayNone && (sub.Retained == msg.RetainSend || sub.Retained == msg.RetainSendNew && isNew)
 }
 
-func (s *Session) maySubscribe(f msg.Filter) error {
+func (s *Session) maySubscribe(sub *msg.Subscription) error {
+	f := sub.Filter
 	if err := f.Validate(); err != nil {
+		return err
+	}
+	if err := mayReplay(sub); err != nil {
 		return err
 	}
 	first, _, _ := strings.Cut(f.Pattern, "/")
@@ -129,7 +138,9 @@ func (c *hold) register(sub *msg.Subscription, start msg.Offset) (*registration,
 		return nil, err
 	}
 	own := *sub
-	if r := s.regs[sub.Filter]; r != nil { // replaced without losing a message [MQTT-3.8.4-3]
+	if r := s.regs[sub.Filter]; r != nil && sub.From.Kind != msg.ReplayNone {
+		s.replace(r)
+	} else if r != nil { // replaced without losing a message [MQTT-3.8.4-3]
 		r.sub.Store(&own)
 		return r, nil
 	}
@@ -142,6 +153,9 @@ func (c *hold) register(sub *msg.Subscription, start msg.Offset) (*registration,
 		s.regs = map[msg.Filter]*registration{}
 	}
 	s.regs[sub.Filter] = r
+	if sub.From.Kind != msg.ReplayNone {
+		s.replayFrom(r, start)
+	}
 	if sub.Filter.Group != "" {
 		s.shared = append(s.shared, s.hub.joinGroup(s.ns, r))
 	} else {

@@ -86,7 +86,8 @@ func newBroker(c *config.Config, log *slog.Logger, store persist.Store) (b *brok
 	b.hub, err = hub.New(hub.Options{
 		Store: b.store, Policy: b.who.policy, Namespaces: b.namespaces.Names,
 		Metrics: b.metrics, Log: b.log.With("part", "hub"),
-		Limits:     hub.Limits{MessageBytes: largest, Subscriptions: c.Limits.Subscriptions, Retained: c.Limits.Retained},
+		Limits:     hub.Limits{MessageBytes: largest, Subscriptions: c.Limits.Subscriptions, Retained: c.Limits.Retained, KeyBytes: int(c.Limits.KeyBytes)},
+		KeyWindow:  c.Limits.KeyWindow,
 		StoreRules: storeRules(c.Store.Topics), RestartGrace: c.WillRestartGrace,
 	})
 	if err != nil {
@@ -203,10 +204,10 @@ func open(address string, files config.TLS, log *slog.Logger) (net.Listener, err
 func (b *broker) operatorPages() http.Handler {
 	o := admin.Options{
 		Metrics: b.metrics.Handler(), Ready: b.hub.Ready, Status: b.status, Log: b.log.With("part", "admin"),
-		LocalHosts: config.Loopback(b.c.AdminListen),
+		LocalHosts: config.Loopback(b.c.AdminListen), Role: b.c.Admin.Role, Backup: b.backup(),
 	}
 	if !o.LocalHosts && !b.c.Admin.AllowAnonymous {
-		o.Auth, o.Role = b.who.authenticator, b.c.Admin.Role
+		o.Auth = b.who.authenticator
 	}
 	return admin.Handler(o)
 }

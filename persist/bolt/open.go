@@ -190,6 +190,9 @@ func (s *Store) open() error {
 	if err != nil {
 		return err
 	}
+	if now, err := os.Stat(s.path); err != nil || !os.SameFile(st, now) {
+		return fmt.Errorf("the file was replaced while it was being opened: %w", persist.ErrLocked)
+	}
 	s.fileSize = st.Size()
 	return db.View(func(tx *bbolt.Tx) error {
 		if err := checkFormat(tx); err != nil {
