@@ -195,12 +195,11 @@ func (h *handler) attached(r msg.AttachResult, err error) {
 			h.listen(&r.Subscriptions[i])
 		}
 	}
-	s := h.e.borrow()
-	defer h.e.giveBack(s)
 	var gaps []gap
+	var other msg.Notice
 	more := false
 	if r.Present && h.version == 5 {
-		gaps, more = h.earlyGaps(&s.d)
+		gaps, more = h.earlyGaps(&other)
 	}
 	h.send(h.connack(p, r.Present, gaps))
 	if h.state == stateEnded {
@@ -213,7 +212,7 @@ func (h *handler) attached(r msg.AttachResult, err error) {
 		h.tellGap(&gaps[i])
 	}
 	if more && h.state == stateOpen {
-		h.hand(s)
+		h.notice(&other)
 	}
 	h.pull = true
 }

@@ -38,18 +38,14 @@ func (h *handler) deliver() {
 				return
 			}
 		}
-		if h.hand(s); h.state == stateEnded {
+		if s.d.Notice != nil {
+			h.notice(s.d.Notice)
+		} else {
+			h.push(s)
+		}
+		if h.state == stateEnded {
 			return
 		}
-	}
-}
-
-// hand gives the client what the session has said.
-func (h *handler) hand(s *scratch) {
-	if s.d.Notice != nil {
-		h.notice(s.d.Notice)
-	} else {
-		h.push(s)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"parley/msg"
 	"parley/subproto"
@@ -233,4 +234,73 @@ func TestReplayGapThatDoesNotFit(t *testing.T) {
 			p.quiet()
 		})
 	}
+}
+
+// A subscription to the past brings it in order, marked, and goes over into what
+// is published from then on, which is not.
+func TestReplay(t *testing.T) {
+	both(t, func(t *testing.T, version byte) {
+		b := start(t, nil)
+		writer := b.connect(5, "w", askOffsets)
+		begin := time.Now().UTC().Truncate(time.Millisecond)
+		var offsets []string
+		for _, topic := range []string{"a/1", "b", "a/2", "a/3"} {
+			pk := writer.publishPacket(1, topic, topic)
+			writer.send(pk)
+			offsets = append(offsets, writer.want(packets.Puback).Properties.User[0].Val)
+		}
+		p := b.connect(version, "c", askOffsets)
+		marked := packets.UserProperty{Key: "parley-replayed", Val: "1"}
+		for _, c := range []struct {
+			from string
+			want []string
+		}{
+			{"earliest", []string{"a/1", "a/2", "a/3"}},
+			{offsets[2], []string{"a/2", "a/3"}},
+			{"@" + begin.Format(time.RFC3339Nano), []string{"a/1", "a/2", "a/3"}},
+			{"@" + begin.Add(time.Hour).Format(time.RFC3339Nano), nil},
+		} {
+			filter := "$replay/" + c.from + "/a/+"
+			if ack := p.trySubscribe(1, filter); ack.ReasonCodes[0] != 1 {
+				t.Fatalf("%s: %#x", filter, ack.ReasonCodes)
+			}
+			for _, topic := range c.want {
+				got := p.receive(topic, topic)
+				if version == 5 && !slices.Contains(got.Properties.User, marked) {
+					t.Errorf("%s: %s with %v", filter, topic, got.Properties.User)
+				}
+			}
+			writer.publish(0, "a/live", "x")
+			if got := p.receive("a/live", "x"); slices.Contains(got.Properties.User, marked) {
+				t.Errorf("%s: live with %v", filter, got.Properties.User)
+			}
+			p.unsubscribe(filter)
+		}
+	})
+}
+
+// A repeated key is answered with the first message's offset, also at another QoS
+// and from another connection of the user; with other content it is refused.
+func TestKeyIsStoredOnce(t *testing.T) {
+	b := start(t, nil)
+	reader := b.connect(5, "reader", nil)
+	reader.subscribe(2, "t")
+	publish := func(p *peer, qos byte, payload string) packets.Packet {
+		pk := p.publishPacket(qos, "t", payload)
+		pk.Properties.User = []packets.UserProperty{{Key: "parley-key", Val: "k"}}
+		p.send(pk)
+		return p.want([]byte{0, packets.Puback, packets.Pubrec}[qos])
+	}
+	first := publish(b.connect(5, "c", askOffsets), 1, "x")
+	p := b.connect(5, "d", askOffsets)
+	for qos := byte(1); qos <= 2; qos++ {
+		if again := publish(p, qos, "x"); again.ReasonCode != 0 || !slices.Equal(again.Properties.User, first.Properties.User) {
+			t.Errorf("QoS %d: %#x %v, want %v", qos, again.ReasonCode, again.Properties.User, first.Properties.User)
+		}
+		if other := publish(p, qos, "y"); other.ReasonCode != 0x83 {
+			t.Errorf("QoS %d, other content: %#x", qos, other.ReasonCode)
+		}
+	}
+	reader.receive("t", "x")
+	reader.quiet()
 }

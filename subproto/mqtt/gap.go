@@ -131,18 +131,13 @@ func gapProperties(gaps []gap) (list []packets.UserProperty) {
 const maxEarlyGaps = 64
 
 // earlyGaps takes from a resumed session the gaps that arose while nobody was
-// connected, which are the first it has to say. If it has said something else
-// instead, that is in d and more is true.
-func (h *handler) earlyGaps(d *msg.Delivery) (gaps []gap, more bool) {
-	for len(gaps) < maxEarlyGaps {
-		*d = msg.Delivery{}
-		if !h.sess.Next(d) {
-			return gaps, false
-		}
-		if d.Notice == nil || d.Notice.Kind != msg.NoticeGap {
+// connected. If it has another notice behind them, that is in n and more is true.
+func (h *handler) earlyGaps(n *msg.Notice) (gaps []gap, more bool) {
+	for len(gaps) < maxEarlyGaps && h.sess.NextNotice(n) {
+		if n.Kind != msg.NoticeGap {
 			return gaps, true
 		}
-		gaps = append(gaps, gapOfNotice(d.Notice))
+		gaps = append(gaps, gapOfNotice(n))
 	}
 	return gaps, false
 }

@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -98,7 +99,11 @@ func (s *spied) Subscribe(subs []msg.Subscription, done func([]msg.SubscribeResu
 	s.s.mu.Lock()
 	s.s.subs = append(s.s.subs, subs...)
 	s.s.mu.Unlock()
-	s.Session.Subscribe(subs, func(results []msg.SubscribeResult) {
+	stream := slices.Clone(subs)
+	for i := range stream {
+		stream[i].From = msg.Replay{} // the past of these tests is what they say
+	}
+	s.Session.Subscribe(stream, func(results []msg.SubscribeResult) {
 		for i := range results {
 			if subs[i].From.Kind != msg.ReplayNone && results[i].Err == nil {
 				results[i].Gap = s.s.gap
@@ -125,15 +130,22 @@ func (s *spied) note(m *msg.Message) {
 }
 
 func (s *spied) Next(d *msg.Delivery) bool {
-	s.s.mu.Lock()
-	if len(s.early) > 0 {
-		n := s.early[0]
-		s.early = s.early[1:]
-		close(n.heard)
-		s.s.mu.Unlock()
-		*d = msg.Delivery{Notice: &n.Notice}
+	var n msg.Notice
+	if s.NextNotice(&n) {
+		*d = msg.Delivery{Notice: &n}
 		return true
 	}
-	s.s.mu.Unlock()
 	return s.Session.Next(d)
+}
+
+func (s *spied) NextNotice(n *msg.Notice) bool {
+	s.s.mu.Lock()
+	defer s.s.mu.Unlock()
+	if len(s.early) == 0 {
+		return s.Session.NextNotice(n)
+	}
+	*n = s.early[0].Notice
+	close(s.early[0].heard)
+	s.early = s.early[1:]
+	return true
 }
