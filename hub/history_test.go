@@ -13,7 +13,6 @@ import (
 	"parley/auth"
 	"parley/msg"
 	"parley/persist"
-	"parley/persist/mem"
 )
 
 // sparse is a store whose offsets have gaps: only every gap-th is used.
@@ -74,7 +73,7 @@ func TestHistoryAnswersLikeItsModel(t *testing.T) {
 			seed := rand.Uint64()
 			t.Logf("gap %d, seed %d", gap, seed)
 			r := rand.New(rand.NewPCG(seed, 0))
-			store := sparse{mem.New(), gap}
+			store := sparse{newCuttable(), gap}
 			h, _ := New(Options{Store: store, Policy: denying{}})
 			stop := run(t, h)
 			pub := connect(t, h, msg.SessionParams{})
@@ -93,9 +92,7 @@ func TestHistoryAnswersLikeItsModel(t *testing.T) {
 				}
 			}
 			synctest.Wait()
-			if err := store.Trim("default", 100); err != nil {
-				t.Fatal(err)
-			}
+			cut(t, store, 100)
 			log = log[100:]
 			span := time.Now().UnixMilli() - begin
 			for range 300 {

@@ -185,6 +185,26 @@ func newMem(t testing.TB) persist.Store {
 	return s
 }
 
+// newCuttable makes a store that can let go of single messages.
+func newCuttable() persist.Store { return mem.NewWith(mem.Options{SegmentMessages: 1}) }
+
+// cut drops the messages of namespace default up to upTo.
+func cut(t testing.TB, s persist.Store, upTo msg.Offset) {
+	t.Helper()
+	segments, err := s.Segments("default")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, seg := range segments {
+		if seg.Last > upTo {
+			continue
+		}
+		if err := s.Drop("default", seg, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // denying refuses topics and filters that begin with "denied".
 type denying struct{}
 
