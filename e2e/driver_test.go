@@ -53,6 +53,7 @@ type (
 		AuthID         string `json:"authid"`
 		AuthRole       string `json:"authrole"`
 		Properties     map[string]any
+		Subscriptions  []struct{ URI, Match string } // of a resumed WAMP session
 	}
 	// message is a received publication as the client shows it.
 	message struct {
@@ -62,8 +63,11 @@ type (
 		Offset   int64 // 0: transient
 		Via      string
 		Retained bool
-		QoS      int `json:"qos"`
-		Line     string
+		// Of WAMP clients:
+		Publication           json.Number
+		Redelivered, Replayed bool
+		QoS                   int `json:"qos"`
+		Line                  string
 	}
 	closing struct {
 		Code       int
