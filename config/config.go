@@ -127,6 +127,7 @@ type StoreTopic struct {
 type Limits struct {
 	Subscriptions int // filters of one session
 	Retained      int // topics with a retained value, per namespace
+	Takeovers     int // of one session in 10 s; 0 = any number
 	KeyWindow     time.Duration
 	KeyBytes      int64 // idempotency keys remembered, per namespace
 }

@@ -210,6 +210,8 @@ func storeKeys(c *Config) []key {
 			number(&c.Limits.Subscriptions, 1, 1_000_000)},
 		{"limits.retained", "", "1000000", "", "Topics of one namespace with a retained value.",
 			number(&c.Limits.Retained, 1, 100_000_000)},
+		{"limits.takeovers", "", "5", "", "How often a session may change hands between connected clients in 10 s before\nit stays with the one that has it and others are refused for 30 s; 0: always.",
+			number(&c.Limits.Takeovers, 0, 1_000_000)},
 		{"limits.key_window", "", "10m", "", "How long an idempotency key is remembered: what is published again with it in that\ntime is answered like the first one and not stored again.",
 			duration(&c.Limits.KeyWindow, time.Second, 7*24*time.Hour)},
 		{"limits.key_bytes", "", "64MiB", "", "Memory for the idempotency keys of one namespace, about 128 bytes each; the oldest\nare forgotten first.",
