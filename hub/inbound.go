@@ -24,6 +24,7 @@ type inbound struct {
 	back     mark   // where the last absence ended
 	reading  bool   // a reader works, or is about to
 	taken    bool   // a reader has a task of this generation
+	gaps     []gap  // to be told of
 	gate     int    // filters on their way to disk: nothing is delivered until they are
 	restored restored
 
@@ -247,6 +248,12 @@ func (c *hold) Next(d *msg.Delivery) bool {
 		c.notices = c.notices[1:]
 		*d = msg.Delivery{Notice: &n}
 		return true
+	}
+	if c.state == holdLive && s.in.gate == 0 {
+		if n := s.nextGap(); n != nil {
+			*d = msg.Delivery{Notice: n}
+			return true
+		}
 	}
 	for c.state == holdLive && s.in.gate == 0 {
 		it, src := s.peek()
