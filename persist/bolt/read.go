@@ -129,11 +129,11 @@ func (s *Store) readChunk(v *view, q *query, l persist.Limits) (ms []*msg.Messag
 	err = guard(func() error {
 		return s.db.View(func(tx *bbolt.Tx) error {
 			w := &c.merger
-			*w = merger{tx: tx, v: v, q: q, next: v.at}
+			w.tx, w.v, w.q, w.next = tx, v, q, v.at
 			defer func() {
 				next = w.next
 				s.stats.add(w)
-				*w = merger{}
+				w.reset()
 			}()
 			return w.fill(c, l)
 		})
