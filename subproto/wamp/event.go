@@ -108,8 +108,7 @@ func (s *sub) opening() bool { return !s.told && s.open > 0 }
 
 // sendTo sends one EVENT, and notes it if it is acknowledged by parley.ack.
 func (h *handler) sendTo(s *sub, w waiting) {
-	beside := w.marks&(markRetained|markReplayed) != 0
-	if w.m.Stored() && w.m.Offset <= s.after && !beside {
+	if w.m.Stored() && w.m.Offset <= s.after && w.marks&markRetained == 0 {
 		h.finish(w.flight) // the peer has it
 		return
 	}
@@ -117,6 +116,7 @@ func (h *handler) sendTo(s *sub, w waiting) {
 	switch {
 	case w.flight == nil:
 	case s.explicit:
+		beside := w.marks&(markRetained|markReplayed) != 0
 		s.pending = append(s.pending, pending{at: w.m.Offset, beside: beside, flight: w.flight})
 	default:
 		h.finish(w.flight)

@@ -157,6 +157,9 @@ func (h *handler) wanted(f msg.Filter, o *subscribeOptions) (*sub, msg.Subscript
 	case o.ack != "" && o.ack != ackAuto && o.ack != ackExplicit:
 		return nil, want, errAckMode
 	case o.after == 0:
+		if o.from.Kind != msg.ReplayNone {
+			s.after = 0 // what it had before is asked for
+		}
 		return s, want, nil
 	case o.from.Kind != msg.ReplayNone:
 		return nil, want, errTwoFroms
@@ -170,6 +173,7 @@ func (h *handler) wanted(f msg.Filter, o *subscribeOptions) (*sub, msg.Subscript
 		// more. A group's messages come from other members too, so it cannot.
 		s.after = at
 	default:
+		s.after = 0
 		want.From = msg.Replay{Kind: msg.ReplayOffset, Offset: at + 1}
 	}
 	return s, want, nil
