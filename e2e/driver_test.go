@@ -57,17 +57,17 @@ type (
 	}
 	// message is a received publication as the client shows it.
 	message struct {
-		Topic    string
-		Payload  json.RawMessage
-		Encoding string
-		Offset   int64 // 0: transient
-		Via      string
-		Retained bool
-		// Of WAMP clients:
-		Publication           json.Number
-		Redelivered, Replayed bool
-		QoS                   int `json:"qos"`
-		Line                  string
+		Topic       string
+		Payload     json.RawMessage
+		Encoding    string
+		Offset      int64 // 0: transient
+		Via         string
+		Retained    bool
+		Redelivered bool
+		Publication json.Number // WAMP
+		Replayed    bool        // WAMP
+		QoS         int         `json:"qos"`
+		Line        string
 	}
 	closing struct {
 		Code       int
