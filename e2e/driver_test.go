@@ -53,7 +53,8 @@ type (
 		AuthID         string `json:"authid"`
 		AuthRole       string `json:"authrole"`
 		Properties     map[string]any
-		Subscriptions  []struct{ URI, Match string } // of a resumed WAMP session
+		Subscriptions  []struct{ URI, Match string }  // of a resumed WAMP session
+		Data           struct{ Session *sessionData } // JSON
 	}
 	// message is a received publication as the client shows it.
 	message struct {
@@ -68,6 +69,8 @@ type (
 		Replayed    bool        // WAMP
 		QoS         int         `json:"qos"`
 		Line        string
+		Server      bool              // of the session: the client has no subscription of its own (JSON)
+		Tags        map[string]string // JSON
 	}
 	closing struct {
 		Code       int

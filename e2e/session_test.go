@@ -7,15 +7,20 @@ import (
 )
 
 // sessionKinds are clients that can have a durable session.
-var sessionKinds = []string{"mqtt5", "wamp.cbor"}
+var sessionKinds = []string{"mqtt5", "wamp.cbor", "centrifuge"}
 
 // attach connects with the session truck-7. A resumed session has the filter
 // move/t already, but autobahn-js needs a handler for it.
 func attach(t *testing.T, d *driver, b *broker, kind, name string, resumed bool) *peer {
 	t.Helper()
-	p := d.open(name, kind, b, args{"session": "truck-7", "expiry": 600})
-	if p.opened.SessionPresent != resumed {
-		t.Fatalf("%s: session present: %v", kind, p.opened.SessionPresent)
+	with := args{"session": "truck-7", "expiry": 600}
+	p := d.open(name, kind, b, args{"session": "truck-7", "expiry": 600, "data": with})
+	present := p.opened.SessionPresent
+	if s := p.opened.Data.Session; s != nil {
+		present = s.Present
+	}
+	if present != resumed {
+		t.Fatalf("%s: session present: %v", kind, present)
 	}
 	if !resumed || p.wamp() {
 		p.subscribe("move/t", nil)
@@ -31,7 +36,10 @@ func take(t *testing.T, p *peer, from, to int) {
 		if got := numberOf(t, m.Payload); got != want {
 			t.Fatalf("%s received %d (redelivered %v), want %d", p.name, got, m.Redelivered, want)
 		}
-		if p.wamp() {
+		switch p.family() {
+		case "json":
+			p.do("rpc", args{"method": "parley.ack", "data": args{"channel": "move/t", "offset": m.Offset}})
+		case "wamp":
 			p.do("ack", args{"filter": "move.t", "publication": m.Publication})
 		}
 	}

@@ -61,11 +61,18 @@ func (h *Hub) admit(c *hold, id *auth.Identity) (msg.AttachResult, error) {
 		ns.mu.Unlock()
 		h.forget(fresh)
 		return result, fmt.Errorf("%w: %q belongs to another user", msg.ErrBadClientID, c.params.ClientID)
+	case old != nil && old.keeps(&err):
+		ns.mu.Unlock()
+		h.forget(fresh)
+		return result, err
 	case old != nil && !c.params.CleanStart && old.resumable():
 		result.Present = true
 		taken = old.resume(c, ns.head, &result)
 	default:
 		c.s = fresh
+		if old != nil {
+			fresh.contest = old.contest
+		}
 		ns.clients[c.params.ClientID] = fresh
 	}
 	due := ns.succeedWill(c, result.Present)

@@ -41,6 +41,7 @@ type Limits struct {
 	Subscriptions  int // filters per session; default 10,000
 	Sessions       int // with and without a connection; default 1,000,000
 	Retained       int // topics with a retained value per namespace; default 1,000,000
+	Takeovers      int // how often a session may change hands in 10 s before newcomers are refused for 30 s; default 5, negative: always
 	KeyBytes       int // per namespace: idempotency keys remembered, about 128 bytes each; default 64 MiB
 }
 
@@ -135,6 +136,9 @@ func New(o Options) (*Hub, error) {
 }
 
 func (l Limits) withDefaults() Limits {
+	if l.Takeovers == 0 {
+		l.Takeovers = defaultTakeovers
+	}
 	for _, d := range []struct {
 		field *int
 		value int

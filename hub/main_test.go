@@ -29,6 +29,9 @@ func open(t testing.TB, store persist.Store, change func(*Options)) *Hub {
 	if change != nil {
 		change(&o)
 	}
+	if o.Limits.Takeovers == 0 {
+		o.Limits.Takeovers = -1 // most tests take over as fast as they can
+	}
 	h, err := New(o)
 	if err != nil {
 		t.Fatal(err)

@@ -32,6 +32,8 @@ type Session struct {
 	// owned by the shard
 	touched bool
 
+	contest *contest // guarded by ns.mu; nil: it has not changed hands
+
 	// guarded by mu
 	mu     sync.Mutex
 	hold   *hold  // nil: no connection

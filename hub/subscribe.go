@@ -114,8 +114,12 @@ func (s *Session) maySubscribe(sub *msg.Subscription) error {
 	}
 	first, _, _ := strings.Cut(f.Pattern, "/")
 	switch first {
-	case "$replay", "$gap", "$rpc", "$callee", "$share":
+	case "$replay", "$rpc", "$callee", "$share":
 		return fmt.Errorf("%w: subscriptions below %s", msg.ErrNotSupported, first)
+	case "$gap": // no message comes there: its engine tells the session of its own gaps
+		if f.Group != "" {
+			return fmt.Errorf("%w: a shared %s", msg.ErrFilterInvalid, first)
+		}
 	}
 	if err := s.hub.policy.Filter(s.user, s.ns.name, f); err != nil {
 		s.hub.drops.deniedSubscribe.Inc()

@@ -102,6 +102,16 @@ func TestConversation(t *testing.T) {
 			> {"id":24,"rpc":{"method":"parley.publish"}}
 			< {"id":24,"error":{"code":107,"message":"bad request"}}
 		`,
+		"idempotency key": hello + `
+			> {"id":2,"rpc":{"method":"parley.publish","data":{"topic":"k","data":{"n":1},"key":"x-1"}}}
+			< {"id":2,"rpc":{"data":{"offset":1}}}
+			> {"id":3,"publish":{"channel":"k","data":2}}
+			< {"id":3,"publish":{"offset":2}}
+			> {"id":4,"rpc":{"method":"parley.publish","data":{"topic":"k","data":{"n":1},"key":"x-1"}}}
+			< {"id":4,"rpc":{"data":{"offset":1}}}
+			> {"id":5,"rpc":{"method":"parley.publish","data":{"topic":"k","data":{"n":2},"key":"x-1"}}}
+			< {"id":5,"error":{"code":1009,"message":"idempotency key reused with other content"}}
+		`,
 		"too large": hello + `
 			> {"id":2,"publish":{"channel":"a","data":"` + strings.Repeat("x", 5000) + `"}}
 			! 1009 message size limit exceeded
