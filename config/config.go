@@ -24,6 +24,7 @@ type Config struct {
 	TLS     TLS
 	Gateway Gateway
 	MQTT    MQTT
+	JSON    JSON
 	Auth    Auth
 	Store   Store
 	Limits  Limits
@@ -85,6 +86,12 @@ type MQTT struct {
 	AckRefused     bool
 }
 
+// JSON configures the JSON engine.
+type JSON struct {
+	SessionExpiry time.Duration // the longest a session may outlive its connection; 0 = no bound
+	Window        int           // the most unacknowledged deliveries of a session
+}
+
 // Auth configures who peers are and what they may do.
 type Auth struct {
 	File    string
@@ -120,6 +127,9 @@ type StoreTopic struct {
 type Limits struct {
 	Subscriptions int // filters of one session
 	Retained      int // topics with a retained value, per namespace
+	Takeovers     int // of one session in 10 s; 0 = any number
+	KeyWindow     time.Duration
+	KeyBytes      int64 // idempotency keys remembered, per namespace
 }
 
 // Admin configures the listener for operators.

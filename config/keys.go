@@ -79,7 +79,7 @@ func isTopicOrNone(s string) bool {
 
 // table binds every key to its field in c.
 func table(c *Config) []key {
-	return slices.Concat(topKeys(c), mqttKeys(c), gatewayKeys(c), authKeys(c), storeKeys(c), operatorKeys(c))
+	return slices.Concat(topKeys(c), mqttKeys(c), jsonKeys(c), gatewayKeys(c), authKeys(c), storeKeys(c), operatorKeys(c))
 }
 
 func topKeys(c *Config) []key {
@@ -134,6 +134,15 @@ func mqttKeys(c *Config) []key {
 			number(&c.MQTT.SharedQoS, 0, 2)},
 		{"mqtt.ack_refused", "", "false", "", "Whether a publish of an MQTT 3.1.1 client that the policy refuses is acknowledged\nand discarded; otherwise it ends the connection (3.1.1 has no negative answer).",
 			boolean(&c.MQTT.AckRefused)},
+	}
+}
+
+func jsonKeys(c *Config) []key {
+	return []key{
+		{"json.session_expiry", "", "0s", "168h", "The longest a session of the JSON protocol may outlive its connection; 0s: any. Clients\nare told what they get.",
+			duration(&c.JSON.SessionExpiry, 0, 1<<32*time.Second)},
+		{"json.window", "", "1024", "", "How many unacknowledged deliveries a client of the JSON protocol may have; it may ask\nfor less.",
+			number(&c.JSON.Window, 1, 65535)},
 	}
 }
 
@@ -201,6 +210,12 @@ func storeKeys(c *Config) []key {
 			number(&c.Limits.Subscriptions, 1, 1_000_000)},
 		{"limits.retained", "", "1000000", "", "Topics of one namespace with a retained value.",
 			number(&c.Limits.Retained, 1, 100_000_000)},
+		{"limits.takeovers", "", "5", "", "How often a session may change hands between connected clients in 10 s before\nit stays with the one that has it and others are refused for 30 s; 0: always.",
+			number(&c.Limits.Takeovers, 0, 1_000_000)},
+		{"limits.key_window", "", "10m", "", "How long an idempotency key is remembered: what is published again with it in that\ntime is answered like the first one and not stored again.",
+			duration(&c.Limits.KeyWindow, time.Second, 7*24*time.Hour)},
+		{"limits.key_bytes", "", "64MiB", "", "Memory for the idempotency keys of one namespace, about 128 bytes each; the oldest\nare forgotten first.",
+			size(&c.Limits.KeyBytes, 64<<10, 16<<30)},
 		{"will.restart_grace", "", "30s", "", "How long after a restart the wills of clients that were connected before it wait for them.",
 			duration(&c.WillRestartGrace, 0, 24*time.Hour)},
 		{"sys_interval", "", "10s", "", "How often the broker speaks of itself on $SYS/broker/…; 0s: never.",

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -33,6 +34,8 @@ type op struct {
 	stored  bool
 	size    int
 	control *persist.Control
+	wait    bool   // the control waits for a full store to have room
+	key     *keyed // nil: published without a key
 	again   *exact // answered like this one, and not before it
 	err     error  // refused before it came here
 	done    func(msg.Offset, error)
@@ -55,10 +58,13 @@ type committer struct {
 	emitting []op // committed ops; from emitted on their messages are not emitted yet
 	emitted  int
 	woken    []*hold
+
+	checkpoints int              // so far
+	keyed       map[batchKey]*op // of the batch: fresh ones
 }
 
 func newCommitter(h *Hub) *committer {
-	return &committer{hub: h, signal: make(chan struct{}, 1)}
+	return &committer{hub: h, signal: make(chan struct{}, 1), keyed: map[batchKey]*op{}}
 }
 
 // submit queues an op; it never blocks.
@@ -182,16 +188,20 @@ func refusesBatch(err error) bool {
 // the batch cannot be stored because of its content and final is false.
 func (c *committer) try(ops []op, final bool) error {
 	c.batch.Appends, c.batch.Controls = c.batch.Appends[:0], c.batch.Controls[:0]
+	clear(c.keyed)
 	for i := range ops {
 		o := &ops[i]
 		if o.err != nil {
 			continue
 		}
-		if o.stored {
+		if o.key != nil {
+			c.resolve(o)
+		}
+		if o.appends() {
 			c.batch.Appends = append(c.batch.Appends, persist.Append{Namespace: o.ns.name, Message: o.m})
 		}
-		if o.control != nil {
-			c.batch.Controls = append(c.batch.Controls, *o.control)
+		if o.control != nil && (o.key == nil || o.key.verdict != keyReused) {
+			c.batch.Controls = append(c.batch.Controls, c.tied(o))
 		}
 	}
 	if len(c.batch.Appends) == 0 && len(c.batch.Controls) == 0 {
@@ -208,6 +218,7 @@ func (c *committer) try(ops []op, final bool) error {
 			c.hub.met.Stored.Add(float64(len(c.batch.Appends)))
 			c.noteControls()
 			c.noteAppends()
+			c.noteKeys(ops)
 		}
 		if refusesBatch(err) && !final {
 			refused = err
@@ -221,6 +232,24 @@ func (c *committer) try(ops []op, final bool) error {
 	return refused
 }
 
+// tied is the op's control record; that of a publish at QoS 2 has the offset of
+// its message, or of the one that it repeats.
+func (c *committer) tied(o *op) persist.Control {
+	ctl := *o.control
+	if ctl.Kind != controlExact {
+		return ctl
+	}
+	switch {
+	case o.appends():
+		ctl.Of = len(c.batch.Appends)
+	case o.key.first != nil:
+		ctl.Of = 1 + slices.IndexFunc(c.batch.Appends, func(a persist.Append) bool { return a.Message == o.key.first })
+	default:
+		ctl.Value = append(encodeOffset(o.key.offset), ctl.Value...)
+	}
+	return ctl
+}
+
 // finish runs the callbacks of a batch in order and wakes each session once.
 func (c *committer) finish(ops []op, err error) {
 	failure := c.classify(err)
@@ -230,13 +259,17 @@ func (c *committer) finish(ops []op, err error) {
 			c.stall(*o)
 			continue
 		}
-		if failure != nil && o.err == nil && (o.stored || o.control != nil) {
+		switch {
+		case o.err != nil:
+		case failure != nil && o.depends():
 			o.err = failure
+		case o.key != nil && o.key.verdict == keyReused:
+			o.err = msg.ErrKeyReused
 		}
 		if o.done != nil {
 			c.call(o)
 		}
-		if o.err != nil || o.m == nil {
+		if o.err != nil || o.m == nil || o.stored && !o.appends() {
 			c.settle(o)
 			continue
 		}
@@ -257,16 +290,12 @@ func (c *committer) mustWait(o *op, failure error) bool {
 	if o.c == nil || !errors.Is(failure, msg.ErrStoreFull) {
 		return false
 	}
-	return o.c.stalled || o.c.params.ParkWhenFull && o.stored && o.err == nil || o.again != nil && o.again.parked()
+	return o.c.stalled || o.wait || o.c.params.ParkWhenFull && o.stored && o.depends() && o.err == nil || o.again != nil && o.again.parked()
 }
 
 // call runs an op's callback and notes its session for one wake-up.
 func (c *committer) call(o *op) {
-	offset := msg.Offset(0)
-	if o.err == nil && o.stored {
-		offset = o.m.Offset
-	}
-	o.done(offset, o.err)
+	o.done(o.answer(), o.err)
 	if o.c != nil && !o.c.marked {
 		o.c.marked = true
 		c.woken = append(c.woken, o.c)

@@ -24,7 +24,8 @@
 //     without a duplicate. Holds.
 //  4. Exactly once. QoS 2 in both directions, over any number of connections of a
 //     session (PublishOnce, Assign, Received, Release). Holds until the broker
-//     ends; there are no idempotency keys yet.
+//     ends. A publish with an idempotency key is stored once within the window,
+//     over a crash too. Holds.
 //  5. Bounded. Queues are bounded in bytes and entries, the tail in memory in
 //     bytes, publishes that wait are bounded per session and in total (Congested).
 //     Holds.

@@ -13,7 +13,6 @@ import (
 	"parley/auth"
 	"parley/msg"
 	"parley/persist"
-	"parley/persist/mem"
 )
 
 // sparse is a store whose offsets have gaps: only every gap-th is used.
@@ -74,7 +73,7 @@ func TestHistoryAnswersLikeItsModel(t *testing.T) {
 			seed := rand.Uint64()
 			t.Logf("gap %d, seed %d", gap, seed)
 			r := rand.New(rand.NewPCG(seed, 0))
-			store := sparse{mem.New(), gap}
+			store := sparse{newCuttable(), gap}
 			h, _ := New(Options{Store: store, Policy: denying{}})
 			stop := run(t, h)
 			pub := connect(t, h, msg.SessionParams{})
@@ -93,9 +92,7 @@ func TestHistoryAnswersLikeItsModel(t *testing.T) {
 				}
 			}
 			synctest.Wait()
-			if err := store.Trim("default", 100); err != nil {
-				t.Fatal(err)
-			}
+			cut(t, store, 100)
 			log = log[100:]
 			span := time.Now().UnixMilli() - begin
 			for range 300 {
@@ -283,36 +280,64 @@ func TestHistoryIsAnsweredAtTheEnd(t *testing.T) {
 	}
 }
 
-// A long history does not hold a reader: others' reads come in between.
+// farGate lets reads from beyond an offset wait.
+type farGate struct {
+	persist.Store
+	beyond   msg.Offset
+	released chan struct{}
+}
+
+func (g *farGate) Read(ns string, from, to msg.Offset, l persist.Limits) ([]*msg.Message, msg.Offset, error) {
+	if from > g.beyond {
+		<-g.released
+	}
+	return g.Store.Read(ns, from, to, l)
+}
+
+// A long history does not hold a reader: after a turn others come first, here
+// one that the second turns of the long ones wait for.
 func TestHistoryTakesTurns(t *testing.T) {
-	c, g, stop := openReadGate(t)
-	order := make(chan string, 3)
+	g := &readGate{Store: newMem(t), arrived: make(chan struct{}), proceed: make(chan error)}
+	far := &farGate{Store: g, beyond: historyTurn * historyChunk, released: make(chan struct{})}
+	h := open(t, far, nil)
+	c := connect(t, h, msg.SessionParams{})
+	for range 10 * historyChunk {
+		c.publish("t", "x", 1, func(msg.Offset, error) {})
+	}
+	c.store("t", "last")
+	answers := make(chan string, 2*readerWorkers)
 	history := func(filter string) {
-		c.History(msg.HistoryQuery{Filter: levels(filter), Limit: 1}, func(msg.HistoryResult, error) { order <- filter })
+		c.History(msg.HistoryQuery{Filter: levels(filter), Limit: 1}, func(msg.HistoryResult, error) { answers <- filter })
 	}
 	for range readerWorkers {
-		history("none") // each needs 11 chunks, in two turns
+		history("none")
 	}
-	for range readerWorkers {
+	for range readerWorkers { // all readers are busy
 		await(t, g.arrived)
 	}
-	history("t") // one chunk
+	history("t")
+	ended := make(chan struct{})
 	go func() {
-		for range g.arrived {
+		for range readerWorkers {
 			g.proceed <- nil
 		}
+		for {
+			select {
+			case <-g.arrived:
+				g.proceed <- nil
+			case <-ended:
+				return
+			}
+		}
 	}()
+	if first := await(t, answers); first != "t" {
+		t.Fatalf("the history of %q came first", first)
+	}
+	close(far.released)
 	for range readerWorkers {
-		g.proceed <- nil
+		await(t, answers)
 	}
-	if first := await(t, order); first != "t" {
-		t.Fatal("waited for a long one")
-	}
-	for range readerWorkers {
-		await(t, order)
-	}
-	stop()
-	close(g.arrived)
+	close(ended)
 }
 
 // Replays do not take offsets for dense.

@@ -11,7 +11,6 @@ import (
 
 	"parley/auth"
 	"parley/msg"
-	"parley/persist/mem"
 )
 
 func earliest(s *msg.Subscription) { s.From.Kind = msg.ReplayEarliest }
@@ -80,7 +79,7 @@ func TestReplayThenLive(t *testing.T) {
 // Where a replay begins.
 func TestReplayBegins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := mem.New()
+		store := newCuttable()
 		h, _ := New(Options{Store: store, Policy: denying{}})
 		stop := run(t, h)
 		pub := connect(t, h, msg.SessionParams{})
@@ -120,9 +119,7 @@ func TestReplayBegins(t *testing.T) {
 		check("time between two", at(3001), 5, nil)
 		check("time of the last", at(9000), 10, nil)
 		check("time after the last", at(9001), 11, nil)
-		if err := store.Trim("default", 6); err != nil {
-			t.Fatal(err)
-		}
+		cut(t, store, 6)
 		check("earliest of what is left", earliest, 7, nil)
 		check("cut", fromOffset(3), 7, &msg.Gap{Filter: levels("t"), First: 3, Last: 6})
 		check("just behind the cut", fromOffset(7), 7, nil)

@@ -68,6 +68,10 @@ type Session interface {
 	// if there is none now (a Wake will follow when there is), the window is
 	// full, or the log has to be read first.
 	Next(d *msg.Delivery) bool
+	// NextNotice fills n with the next notice and returns true, or false if there
+	// is none now. Deliveries stay where they are: for an engine that cannot take
+	// any more of them for the time being.
+	NextNotice(n *msg.Notice) bool
 	// Ack acknowledges a delivery with QoS > 0, in any order. Lazy, no callback
 	// and no Wake: when the window was full, call Next again afterwards.
 	Ack(ref uint64)

@@ -6,6 +6,9 @@ import (
 	"time"
 
 	"github.com/eclipse/paho.golang/packets"
+
+	"parley/client"
+	"parley/msg"
 )
 
 // exchange sends a packet over a new connection, each of the others after the
@@ -73,5 +76,19 @@ func TestKeysOfMQTT(t *testing.T) {
 		if string(got) != string([]byte{c.shared, 2}) {
 			t.Errorf("%v: SUBACK %v", c.keys, got)
 		}
+	}
+}
+
+// Over MQTT a publish at QoS 1 tells its offset like the other protocols do.
+func TestPublishOverMQTTTellsTheOffset(t *testing.T) {
+	s := start(t, configured(t, nil))
+	c := s.dial(client.Options{Protocol: "mqtt"})
+	var last msg.Offset
+	for range 2 {
+		o, err := c.Publish(within(t), client.Publication{Topic: "a", QoS: 1})
+		if err != nil || o <= last {
+			t.Fatalf("offset %d after %d, %v", o, last, err)
+		}
+		last = o
 	}
 }

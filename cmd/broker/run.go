@@ -86,7 +86,11 @@ func newBroker(c *config.Config, log *slog.Logger, store persist.Store) (b *brok
 	b.hub, err = hub.New(hub.Options{
 		Store: b.store, Policy: b.who.policy, Namespaces: b.namespaces.Names,
 		Metrics: b.metrics, Log: b.log.With("part", "hub"),
-		Limits:     hub.Limits{MessageBytes: largest, Subscriptions: c.Limits.Subscriptions, Retained: c.Limits.Retained},
+		Limits: hub.Limits{
+			MessageBytes: largest, Subscriptions: c.Limits.Subscriptions, Retained: c.Limits.Retained,
+			KeyBytes: int(c.Limits.KeyBytes), Takeovers: orNone(c.Limits.Takeovers),
+		},
+		KeyWindow:  c.Limits.KeyWindow,
 		StoreRules: storeRules(c.Store.Topics), RestartGrace: c.WillRestartGrace,
 	})
 	if err != nil {
@@ -112,6 +116,7 @@ func newBroker(c *config.Config, log *slog.Logger, store persist.Store) (b *brok
 			Attach: b.hub.Attach, Auth: b.who.authenticator, Namespaces: b.namespaces, Metrics: b.metrics,
 			Caller:  &guardedCaller{next: b.wamp, policy: b.who.policy, denied: b.metrics.Denied.WithLabelValues(auth.Call.String())},
 			Version: "parley " + version, PingInterval: c.Gateway.PingInterval,
+			MaxSessionExpiry: c.JSON.SessionExpiry, Window: c.JSON.Window,
 		}),
 	}
 	b.gateway, err = gateway.New(b.gatewayOptions(engines, largest))

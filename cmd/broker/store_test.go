@@ -70,7 +70,7 @@ func TestStoreCommandLines(t *testing.T) {
 		{"check what is damaged", []string{"store", "check", damaged}, damaged + `: namespace "default", class 0, segment from offset 1: offset 42: record checksum…`, "is damaged: 1 problems", exitFailed},
 		{"check nothing", []string{"store", "check", empty}, "", "no such file", exitUsage},
 		{"check without a store", []string{"store", "check"}, "", "accepts 1 arg(s)", exitUsage},
-		{"stats", []string{"store", "stats", dir}, "file    " + dir + "/parley.db\nformat  1\n…", "", exitOK},
+		{"stats", []string{"store", "stats", dir}, "file    " + dir + "/parley.db\nformat  2\n…", "", exitOK},
 		{"stats of what is damaged", []string{"store", "stats", damaged}, "", "offset 42", exitFailed},
 		{"compact", []string{"store", "compact", dir}, dir + "/parley.db: …", "", exitOK},
 		{"compact nothing", []string{"store", "compact", empty}, "", "no such file", exitUsage},

@@ -224,6 +224,8 @@ func (s *survey) judge(b *bucketSurvey, key, value []byte) error {
 		t.Entries++
 		t.Bytes += int64(len(key) + len(value))
 		b.prefixes[prefix] = t
+	case b.name[0] == 'k' && len(b.name) == 5:
+		return s.kept(key, value)
 	default:
 		if _, err := unseal(key, value); err != nil {
 			return fmt.Errorf("entry %x: %w", key, err)
@@ -253,6 +255,18 @@ func (s *survey) record(b *bucketSurvey, key, value []byte) error {
 	return nil
 }
 
+// kept checks a message that is left of a dropped segment.
+func (s *survey) kept(key, value []byte) error {
+	if len(key) != 8 {
+		return fmt.Errorf("key %x: %w", key, errShape)
+	}
+	at := binary.BigEndian.Uint64(key)
+	if _, err := persist.DecodeRecord(value, msg.Offset(at)); err != nil {
+		return fmt.Errorf("offset %d: %w", at, err)
+	}
+	return nil
+}
+
 // describe puts a bucket's name into words.
 func (s *survey) describe(name string) string {
 	id := func() string {
@@ -273,6 +287,12 @@ func (s *survey) describe(name string) string {
 		return id() + ", controls"
 	case len(name) >= 5 && name[0] == 't':
 		return id() + ", checkpoint table"
+	case len(name) == 5 && name[0] == 'x':
+		return id() + ", index"
+	case len(name) == 5 && name[0] == 'k':
+		return id() + ", kept messages"
+	case len(name) == 5 && name[0] == 'd':
+		return id() + ", summaries of what was dropped"
 	}
 	return fmt.Sprintf("bucket %q", name)
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+
+	"parley/persist"
 )
 
 var errReadOnly = errors.New("store: opened for reading only")
@@ -23,11 +25,12 @@ func OpenReadOnly(path string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	if err := inspect(path, o.LockTimeout); err != nil {
+	proved, err := inspect(path, o.LockTimeout)
+	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", path, err)
 	}
 	s := &Store{opts: o, path: path, spaces: map[string]*space{}, failed: errReadOnly}
-	if err := guard(s.openReadOnly); err != nil {
+	if err := guard(func() error { return s.openReadOnly(proved) }); err != nil {
 		if s.db != nil {
 			s.db.Close()
 		}
@@ -36,17 +39,21 @@ func OpenReadOnly(path string, o Options) (*Store, error) {
 	return s, nil
 }
 
-func (s *Store) openReadOnly() error {
+func (s *Store) openReadOnly(p proof) error {
 	db, err := lockShared(s.path, s.opts.LockTimeout)
 	if err != nil {
 		return err
 	}
 	s.db, s.pageSize = db, int64(db.Info().PageSize)
 	return db.View(func(tx *bbolt.Tx) error {
-		if err := checkFormat(tx); err != nil {
+		if uint64(tx.ID()) != p.txid {
+			return fmt.Errorf("the file was written to while it was being opened: %w", persist.ErrLocked)
+		}
+		format, err := checkFormat(tx)
+		if err != nil {
 			return err
 		}
-		return s.load(tx)
+		return s.load(tx, format, p.entries)
 	})
 }
 

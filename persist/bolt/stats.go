@@ -88,7 +88,7 @@ func (s *survey) summarize(meta metaPage, reached uint64) {
 		b := &s.buckets[i]
 		if b.name[0] == 'n' {
 			if n := spaces[b.info.id]; n != nil {
-				n.Epoch, n.Checkpoint, n.Head = b.info.epochName(), b.info.at, max(n.Head, b.info.first-1)
+				n.Epoch, n.Checkpoint, n.Head = b.info.epochName(), b.info.at, max(n.Head, b.info.head)
 			}
 			continue
 		}

@@ -106,7 +106,7 @@ func TestCheckOfAGoodStore(t *testing.T) {
 		n.Table["r/"].Entries != 2 || n.Table["w/"].Entries != 1 || n.Checkpoint != 1 || len(n.Epoch) != 32 {
 		t.Errorf("%+v", n)
 	}
-	if r.Stats.Format != 1 || r.Stats.FreePages >= r.Stats.Pages {
+	if r.Stats.Format != 2 || r.Stats.FreePages >= r.Stats.Pages {
 		t.Errorf("%+v", r.Stats)
 	}
 }
@@ -243,7 +243,7 @@ func TestSnapshotWhileServing(t *testing.T) {
 				return
 			}
 			if n%400 == 0 {
-				if err := s.Trim("a", msg.Offset(n-3000)); err != nil {
+				if err := trim(s, msg.Offset(n-3000)); err != nil {
 					stopped <- err
 					return
 				}
@@ -309,7 +309,7 @@ func TestCompact(t *testing.T) {
 		}
 	}
 	states(t, s)
-	if err := s.Trim("a", 18000); err != nil {
+	if err := trim(s, 18000); err != nil {
 		t.Fatal(err)
 	}
 	want := contents(t, s)

@@ -190,12 +190,29 @@ func (h *handler) attached(r msg.AttachResult, err error) {
 	p := h.pending
 	h.pending = nil
 	h.state = stateOpen
-	h.send(h.connack(p, r.Present))
+	for i := range r.Subscriptions {
+		if isGapFilter(r.Subscriptions[i].Filter) {
+			h.listen(&r.Subscriptions[i])
+		}
+	}
+	var gaps []gap
+	var other msg.Notice
+	more := false
+	if r.Present && h.version == 5 {
+		gaps, more = h.earlyGaps(&other)
+	}
+	h.send(h.connack(p, r.Present, gaps))
 	if h.state == stateEnded {
 		return
 	}
 	h.c.Ready()
 	h.startKeepAlive(p.keepAlive)
 	h.resume(r)
+	for i := range gaps {
+		h.tellGap(&gaps[i])
+	}
+	if more && h.state == stateOpen {
+		h.notice(&other)
+	}
 	h.pull = true
 }

@@ -63,13 +63,14 @@ type handler struct {
 	unacked  []inbound // received, PUBACK or PUBREC not sent, in receive order
 	owed     int       // publishes that count against our Receive Maximum
 	pubDone  func(msg.Offset, error)
-	outcomes subproto.Mailbox[error]
-	spare    []error
+	outcomes subproto.Mailbox[outcome]
+	spare    []outcome
 
 	// outbound publishes
 	inflight     map[uint16]outbound // by packet id
 	inflightPeak int                 // most it held since it was made
 	lastID       uint16
+	listeners    []gapListener
 	released     int  // of inflight: only PUBREL was sent on this connection
 	redo         bool // what comes first was sent on an earlier connection
 
