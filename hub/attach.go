@@ -178,6 +178,7 @@ func (s *Session) resume(c *hold, head msg.Offset, result *msg.AttachResult) *ho
 	s.who.Store(c.who)
 	s.setExpiry(c.params.Expiry)
 	s.gen++
+	s.unpark(head)
 	s.in.comeBack(head, s.ns.seq, c.params.Exact)
 	s.in.matches = nil // lent to the connection before, which may still be reading it
 	s.askGroups()

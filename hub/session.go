@@ -104,7 +104,7 @@ type registration struct {
 	stored bool    // is on disk with its session; guarded by s.mu
 	replay *replay // its way through the past; nil: none, or over. Guarded by the session's mu
 	group  *group  // the shared group: of a member's registration, or of the group's own, whose s is nil
-	pos    int     // in its bucket; guarded by the index
+	pos    int     // in its bucket, or notIndexed; guarded by the index
 }
 
 // subscription is what was asked for, and by which protocol: a Handle means
