@@ -32,6 +32,9 @@ type Session struct {
 	// owned by the shard
 	touched bool
 
+	// owned by the committer
+	stalled int // its ops that wait for a full store
+
 	contest *contest // guarded by ns.mu; nil: it has not changed hands
 
 	// guarded by mu
