@@ -17,9 +17,10 @@ type channel struct {
 	gap     bool   // the session has lost something of it, and the client's subscription has not heard yet
 
 	// while it is being subscribed
-	recover, strict bool // the client asked to continue from a position, or to be refused
-	lost            *msg.Gap
-	unrecovered     bool // it cannot
+	recover, strict bool     // the client asked to continue from a position, or to be refused
+	unrecovered     bool     // it cannot
+	lost            *msg.Gap // why not, if that is known
+	anew            string   // it is where it began: the epoch it has, and gets again with the retained values
 }
 
 // open adds a channel.
@@ -82,7 +83,8 @@ func (h *conn) subscribe(c *command) {
 	if h.durable || f.Group != "" {
 		sub.QoS = 1
 	}
-	known := c.epoch == h.epoch && f.Group == ""
+	known, begin := h.position(c.epoch, c.offset)
+	known = known && f.Group == ""
 	switch {
 	case c.recover && known:
 		sub.From = msg.Replay{Kind: msg.ReplayOffset, Offset: c.offset + 1}
@@ -102,6 +104,12 @@ func (h *conn) subscribe(c *command) {
 	ch.recover, ch.strict, ch.unrecovered = c.recover, c.strict, c.recover && !known
 	h.pending++
 	h.begin(c.id, ch, sub, subscribed)
+	if c.recover && known && begin {
+		ch.anew = c.epoch
+		h.held++
+		sub.From = msg.Replay{}
+		h.session.Subscribe([]msg.Subscription{sub}, func([]msg.SubscribeResult) {})
+	}
 }
 
 // subscribing is the outcome of a Subscribe.
@@ -123,6 +131,10 @@ func (h *conn) begin(id uint32, ch *channel, sub msg.Subscription, apply func(*c
 func subscribed(h *conn, o *outcome) {
 	got := o.what.(subscribing)
 	ch, res := got.ch, &got.res
+	anew := ch.anew
+	if ch.anew = ""; anew != "" {
+		h.held--
+	}
 	if h.channels[ch.name] != ch { // unsubscribed meanwhile
 		h.pending--
 		h.reply(&reply{id: o.id, kind: kindSubscribe, epoch: h.epoch})
@@ -146,6 +158,11 @@ func subscribed(h *conn, o *outcome) {
 	}
 	// The server keeps the position of a durable session, and of a group.
 	r.recoverable = r.positioned && !h.durable
+	if r.recoverable && ch.sub.From.Kind == msg.ReplayNone {
+		r.epoch = h.beginning(res.Start)
+	} else if anew != "" {
+		r.epoch = anew
+	}
 	switch from := ch.sub.From; {
 	case from.Kind == msg.ReplayOffset && ch.recover:
 		r.offset = from.Offset - 1

@@ -20,7 +20,7 @@ func (h *conn) deliver() {
 		return
 	}
 	d := &h.scratch().d
-	for h.state == stateConnected && h.c.Room() && !h.acks.full() && !(h.gated && h.part != nil) {
+	for h.state == stateConnected && h.held == 0 && h.c.Room() && !h.acks.full() && !(h.gated && h.part != nil) {
 		f, ok := h.next(d)
 		switch {
 		case !ok:
