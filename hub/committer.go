@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -33,6 +34,7 @@ type op struct {
 	stored  bool
 	size    int
 	control *persist.Control
+	wait    bool   // the control waits for a full store to have room
 	key     *keyed // nil: published without a key
 	again   *exact // answered like this one, and not before it
 	err     error  // refused before it came here
@@ -56,7 +58,9 @@ type committer struct {
 	emitting []op // committed ops; from emitted on their messages are not emitted yet
 	emitted  int
 	woken    []*hold
-	keyed    map[batchKey]*op // of the batch: fresh ones
+
+	checkpoints int              // so far
+	keyed       map[batchKey]*op // of the batch: fresh ones
 }
 
 func newCommitter(h *Hub) *committer {
@@ -196,8 +200,8 @@ func (c *committer) try(ops []op, final bool) error {
 		if o.appends() {
 			c.batch.Appends = append(c.batch.Appends, persist.Append{Namespace: o.ns.name, Message: o.m})
 		}
-		if o.control != nil {
-			c.batch.Controls = append(c.batch.Controls, *o.control)
+		if o.control != nil && (o.key == nil || o.key.verdict != keyReused) {
+			c.batch.Controls = append(c.batch.Controls, c.tied(o))
 		}
 	}
 	if len(c.batch.Appends) == 0 && len(c.batch.Controls) == 0 {
@@ -226,6 +230,24 @@ func (c *committer) try(ops []op, final bool) error {
 	clear(c.batch.Appends)
 	clear(c.batch.Controls)
 	return refused
+}
+
+// tied is the op's control record; that of a publish at QoS 2 has the offset of
+// its message, or of the one that it repeats.
+func (c *committer) tied(o *op) persist.Control {
+	ctl := *o.control
+	if ctl.Kind != controlExact {
+		return ctl
+	}
+	switch {
+	case o.appends():
+		ctl.Of = len(c.batch.Appends)
+	case o.key.first != nil:
+		ctl.Of = 1 + slices.IndexFunc(c.batch.Appends, func(a persist.Append) bool { return a.Message == o.key.first })
+	default:
+		ctl.Value = append(encodeOffset(o.key.offset), ctl.Value...)
+	}
+	return ctl
 }
 
 // finish runs the callbacks of a batch in order and wakes each session once.
@@ -268,7 +290,7 @@ func (c *committer) mustWait(o *op, failure error) bool {
 	if o.c == nil || !errors.Is(failure, msg.ErrStoreFull) {
 		return false
 	}
-	return o.c.stalled || o.c.params.ParkWhenFull && o.stored && o.depends() && o.err == nil || o.again != nil && o.again.parked()
+	return o.c.stalled || o.wait || o.c.params.ParkWhenFull && o.stored && o.depends() && o.err == nil || o.again != nil && o.again.parked()
 }
 
 // call runs an op's callback and notes its session for one wake-up.

@@ -1,6 +1,9 @@
 package hub
 
-import "parley/msg"
+import (
+	"parley/msg"
+	"parley/persist"
+)
 
 // exact is one publish at QoS 2 between its PUBLISH and its PUBREL. Guarded by
 // Session.mu. There are at most 65,535 per session: no more packet ids exist.
@@ -30,8 +33,12 @@ func (c *hold) PublishOnce(packetID uint16, m *msg.Message, done func(msg.Offset
 		s.exact = map[uint16]*exact{}
 	}
 	s.exact[packetID] = x
+	var ctl *persist.Control
+	if s.durable {
+		ctl = s.packetControl(controlExact, packetID)
+	}
 	s.mu.Unlock()
-	c.Publish(m, func(o msg.Offset, err error) {
+	c.publish(m, ctl, func(o msg.Offset, err error) {
 		s.mu.Lock()
 		x.ended, x.offset, x.err = true, o, err
 		if err != nil && s.exact[packetID] == x {
@@ -77,37 +84,67 @@ func (c *hold) Release(packetID uint16, done func(error)) {
 		}
 		delete(s.exact, packetID)
 	}
+	durable := s.durable
 	s.mu.Unlock()
-	done(err)
+	if err != nil || !durable {
+		done(err)
+		return
+	}
+	c.submitControl(s.packetControl(controlRelease, packetID), true, done)
 }
 
 // Assign: see subproto.Session.
 func (c *hold) Assign(ref uint64, packetID uint16, done func(error)) {
-	c.update(ref, done, func(f *flight) { f.packetID = packetID })
+	s := c.s
+	s.mu.Lock()
+	f, err := c.flight(ref)
+	if f.ref != 0 {
+		f.packetID = packetID
+		s.in.unacked[ref] = f
+	}
+	durable := s.durable && f.qos == 2
+	s.touch()
+	s.mu.Unlock()
+	switch {
+	case done == nil:
+	case err != nil || !durable:
+		done(err)
+	default:
+		st := f.state()
+		c.submitControl(s.control(controlAssign, func(e *encoder) { e.flight(&st) }), true, done)
+	}
 }
 
 // Received: see subproto.Session.
 func (c *hold) Received(ref uint64, done func(error)) {
-	c.update(ref, done, func(f *flight) {
-		if f.received == 0 {
-			c.s.in.receipts++
-			f.received = c.s.in.receipts
-		}
-	})
-}
-
-// update changes one unacknowledged delivery. It completes at once: sessions do
-// not outlive the process yet, so there is nothing to commit.
-func (c *hold) update(ref uint64, done func(error), change func(*flight)) {
 	s := c.s
 	s.mu.Lock()
-	err := c.err()
-	if f, ok := s.in.unacked[ref]; ok && err == nil {
-		change(&f)
+	f, err := c.flight(ref)
+	if f.ref != 0 && f.received == 0 {
+		s.in.receipts++
+		f.received = s.in.receipts
 		s.in.unacked[ref] = f
 	}
+	durable := s.durable
+	s.touch()
 	s.mu.Unlock()
-	if done != nil {
+	if err != nil || !durable {
 		done(err)
+		return
 	}
+	c.submitControl(s.packetControl(controlReceived, f.packetID), true, done)
+}
+
+// flight finds an unacknowledged delivery; ref 0 if it is not there, which is no
+// error. s.mu is held.
+func (c *hold) flight(ref uint64) (flight, error) {
+	if err := c.err(); err != nil {
+		return flight{}, err
+	}
+	return c.s.in.unacked[ref], nil
+}
+
+// packetControl is a control record about a packet id.
+func (s *Session) packetControl(kind uint8, packetID uint16) *persist.Control {
+	return s.control(kind, func(e *encoder) { e.number(uint64(packetID)) })
 }

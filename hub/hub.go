@@ -163,6 +163,7 @@ func (h *Hub) Run(ctx context.Context) error {
 		wg.Go(func() { s.run(inner) })
 	}
 	wg.Go(func() { h.reader.run(inner) })
+	h.startSessions()
 	h.wills.start()
 	h.com.run(ctx)
 	h.wills.stop()

@@ -22,7 +22,7 @@ func (c *hold) NextNotice(n *msg.Notice) bool {
 func (s *Session) subscriptions() []msg.Subscription {
 	list := make([]msg.Subscription, 0, len(s.regs))
 	for _, r := range s.regs {
-		list = append(list, *r.sub.Load())
+		list = append(list, *r.sub.Load().seenBy(s.hold.params.Protocol))
 	}
 	return list
 }

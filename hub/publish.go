@@ -5,15 +5,19 @@ import (
 
 	"parley/auth"
 	"parley/msg"
+	"parley/persist"
 )
 
 // Publish: see subproto.Session.
-func (c *hold) Publish(m *msg.Message, done func(msg.Offset, error)) {
+func (c *hold) Publish(m *msg.Message, done func(msg.Offset, error)) { c.publish(m, nil, done) }
+
+// publish is Publish; ctl, if not nil, is committed with the message.
+func (c *hold) publish(m *msg.Message, ctl *persist.Control, done func(msg.Offset, error)) {
 	stored := false
 	err := c.alive()
 	if err == nil {
-		m.Origin.Session, m.Origin.User, m.Origin.Role = c.s.id, c.s.user.User, c.s.role
-		err = c.s.hub.checkPublish(c.s.ns, c.s.user, m)
+		m.Origin.Session, m.Origin.User, m.Origin.Role = c.s.id, c.who.id.User, c.who.role
+		err = c.s.hub.checkPublish(c.s.ns, c.who.id, m)
 	}
 	if err == nil {
 		stored, err = c.s.hub.storing(m)
@@ -27,7 +31,7 @@ func (c *hold) Publish(m *msg.Message, done func(msg.Offset, error)) {
 	case err != nil || stored || queued:
 		o := op{c: c, ns: c.s.ns, m: m, stored: stored, size: m.Size(), err: err, done: done}
 		if stored {
-			o.key = newKeyed(m)
+			o.control, o.key = ctl, newKeyed(m)
 		}
 		c.s.hub.park(c, o.size)
 		c.submitted.Add(1)

@@ -20,6 +20,9 @@ type replay struct {
 	reg      *registration
 	resolved bool       // next is known
 	next, to msg.Offset // still to be read; next > to: read to the end
+	// done, of a replay that was begun before a start of the broker: what is
+	// complete; of the rest some may have been sent. Immutable.
+	done map[msg.Offset]bool
 }
 
 func (p *replay) over() bool { return p.resolved && p.next > p.to || p.reg.gone.Load() }
@@ -147,7 +150,7 @@ func (s *Session) replayed(ms []*msg.Message, next msg.Offset, cs []cursor) ([]i
 		if len(regs) == 0 || !s.mayReplayed(m) {
 			continue
 		}
-		items = append(items, item{m: m, regs: regs, replayed: true})
+		items = append(items, item{m: m, regs: regs, replayed: true, again: cs[found[0]].p.done != nil})
 		if refs += len(regs) - 1; refs > queueRefs {
 			return items, m.Offset + 1
 		}
@@ -161,7 +164,7 @@ func (s *Session) covering(m *msg.Message, found []int, cs []cursor) (regs []*re
 	for _, i := range found {
 		c := &cs[i]
 		switch {
-		case m.Offset < c.next || m.Offset > c.to:
+		case m.Offset < c.next || m.Offset > c.to || c.p.done[m.Offset]:
 		case own && c.p.reg.sub.Load().NoLocal:
 			s.hub.drops.own.Inc()
 		default:
@@ -198,7 +201,7 @@ func (s *Session) failReplays(cs []cursor, err error) {
 	for _, c := range cs {
 		s.hub.log.Error("the log cannot be read for a replay", "namespace", s.ns.name, "offset", c.next, "error", err)
 		s.hold.notices = append(s.hold.notices, msg.Notice{
-			Kind: msg.NoticeGap, Subscription: c.p.reg.sub.Load(), First: c.next, Last: c.to, Reason: "storage cannot be read",
+			Kind: msg.NoticeGap, Subscription: &c.p.reg.sub.Load().Subscription, First: c.next, Last: c.to, Reason: "storage cannot be read",
 		})
 		c.p.next = c.to + 1
 	}
@@ -221,13 +224,14 @@ type resolving struct {
 	subs    []msg.Subscription
 	results []msg.SubscribeResult
 	regs    []*registration // by index of subs; nil: no replay
-	done    func()          // answers results
+	done    func()          // stores the filters and answers results
+	abort   func([]msg.SubscribeResult)
 	begins  []msg.Offset
 }
 
 // resolve has the beginnings of the replays among subs looked up, and then
 // finish called; false if there are none.
-func (c *hold) resolve(subs []msg.Subscription, results []msg.SubscribeResult, finish func()) bool {
+func (c *hold) resolve(subs []msg.Subscription, results []msg.SubscribeResult, finish func(), abort func([]msg.SubscribeResult)) bool {
 	s := c.s
 	var regs []*registration
 	s.mu.Lock()
@@ -244,7 +248,7 @@ func (c *hold) resolve(subs []msg.Subscription, results []msg.SubscribeResult, f
 	if regs == nil {
 		return false
 	}
-	s.hub.reader.submit(&resolving{c: c, subs: slices.Clone(subs), results: results, regs: regs, done: finish})
+	s.hub.reader.submit(&resolving{c: c, subs: slices.Clone(subs), results: results, regs: regs, done: finish, abort: abort})
 	return true
 }
 
@@ -313,7 +317,6 @@ func (ns *namespace) firstAt(time int64, from, to msg.Offset) (msg.Offset, error
 
 // finish answers the Subscribe and lets the replays begin.
 func (r *resolving) finish() {
-	r.done()
 	s := r.c.s
 	for i, reg := range r.regs {
 		if reg == nil {
@@ -329,6 +332,7 @@ func (r *resolving) finish() {
 		}
 		s.mu.Unlock()
 	}
+	r.done()
 	s.wake()
 	r.c.peer.Wake() // also if another connection has the session meanwhile
 }
@@ -354,5 +358,5 @@ func (r *resolving) abandon() {
 			r.results[i] = msg.SubscribeResult{Err: msg.ErrDraining}
 		}
 	}
-	r.done()
+	r.abort(r.results)
 }

@@ -41,8 +41,8 @@ type willTimers struct {
 func newWill(c *hold) *will {
 	w, s := c.params.Will, c.s
 	w.Message.Key = "" // it is published once whatever its client sends
-	w.Message.Origin = msg.Origin{Session: s.id, User: s.user.User, Role: s.role}
-	return &will{ns: s.ns, key: willKey(s), msg: w.Message, delay: w.Delay, lives: w.Lifetime, user: s.user, owner: c}
+	w.Message.Origin = msg.Origin{Session: s.id, User: c.who.id.User, Role: c.who.role}
+	return &will{ns: s.ns, key: willKey(s), msg: w.Message, delay: w.Delay, lives: w.Lifetime, user: c.who.id, owner: c}
 }
 
 // willKey names a session across connections, or one that ends with its own.
@@ -66,7 +66,7 @@ func (c *hold) SetWill(w *msg.Will, done func(error)) {
 		done(nil)
 		return
 	}
-	if err := s.hub.checkPublish(s.ns, s.user, w.Message); err != nil {
+	if err := s.hub.checkPublish(s.ns, c.who.id, w.Message); err != nil {
 		done(err)
 		return
 	}
@@ -344,6 +344,12 @@ func (ns *namespace) loadPut(p persist.Put) error {
 	if key, ok := strings.CutPrefix(p.Key, willPrefix); ok {
 		return ns.loadWill(key, p.Value)
 	}
+	if key, ok := strings.CutPrefix(p.Key, sessionPrefix); ok {
+		return ns.loadSession(key, p.Value)
+	}
+	if key, ok := strings.CutPrefix(p.Key, groupPrefix); ok {
+		return ns.loadGroup(key, p.Value)
+	}
 	if isKeys(p.Key) {
 		return ns.keys.load(p.Key, p.Value)
 	}
@@ -353,7 +359,8 @@ func (ns *namespace) loadPut(p persist.Put) error {
 func (ns *namespace) loadControl(c persist.Control) error {
 	ns.control = max(ns.control, c.Seq)
 	if c.Kind != controlWill {
-		return fmt.Errorf("control record %d is of unknown kind %d", c.Seq, c.Kind)
+		ns.touched.add(c.Key)
+		return ns.applyControl(c)
 	}
 	ns.dirty[willPrefix+c.Key] = c.Value
 	return ns.loadWill(c.Key, c.Value)

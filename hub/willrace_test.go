@@ -53,8 +53,8 @@ func TestWillOfOustedConnectionIsNotStored(t *testing.T) {
 		watch := connect(t, h, msg.SessionParams{})
 		watch.subscribe("w/#")
 		p := msg.SessionParams{Namespace: "default", ClientID: "c", Expiry: msg.Forever, CleanStart: clean, Will: willOn("w/late", 0)}
-		late := &hold{peer: watch, params: p}
-		if _, err := h.admit(late, &auth.Identity{}); err != nil {
+		late := &hold{peer: watch, params: p, who: &person{id: &auth.Identity{}}}
+		if _, err := h.admit(late); err != nil {
 			t.Fatal(err)
 		}
 		p.Will = willOn("w/newer", 0)
