@@ -11,10 +11,11 @@ import (
 type channel struct {
 	name    string // as the client, or the connect reply, calls it
 	sub     msg.Subscription
-	encoded []byte // what all its pushes share
-	ready   bool   // its reply was sent: pushes may follow
-	resumed bool   // came with the session: the client may still subscribe to it
-	gap     bool   // the session has lost something of it, and the client's subscription has not heard yet
+	encoded []byte   // what all its pushes share
+	ready   bool     // its reply was sent: pushes may follow
+	resumed bool     // came with the session: the client may still subscribe to it
+	again   []flight // pushed before the client subscribed, to be pushed again after the reply
+	gap     bool     // the session has lost something of it, and the client's subscription has not heard yet
 
 	// while it is being subscribed
 	recover, strict bool     // the client asked to continue from a position, or to be refused
@@ -40,6 +41,10 @@ func (h *conn) forget(ch *channel) {
 	}
 	delete(h.channels, ch.name)
 	delete(h.filters, ch.sub.Filter)
+	for _, f := range ch.again { // of other channels too
+		h.acks.add(f)
+	}
+	ch.again = nil
 	h.acks.drop(ch, h.session.Ack)
 	if h.part != nil {
 		h.part.flight.remove(ch)
@@ -194,7 +199,9 @@ func (h *conn) unrecovered(id uint32, ch *channel, gap *msg.Gap) {
 }
 
 // attach is a subscribe to what the session holds already. It goes on where the
-// session is.
+// session is. What was pushed and is not acknowledged is pushed again after the
+// reply: an SDK drops what comes while it is subscribing, and the pongs that have
+// come so far were sent before that.
 func (h *conn) attach(c *command, ch *channel) {
 	if ch.name != c.channel {
 		delete(h.channels, ch.name)
@@ -204,6 +211,10 @@ func (h *conn) attach(c *command, ch *channel) {
 	ch.resumed = false
 	sub := ch.sub // with its handle: a delivery may have been pulled already
 	sub.QoS, sub.Retained, sub.From = max(1, sub.QoS), msg.RetainNone, msg.Replay{}
+	if !h.byHand {
+		ch.again = h.acks.take(ch)
+		h.part.again(ch)
+	}
 	h.pending++
 	h.begin(c.id, ch, sub, attachedTo)
 }
@@ -216,6 +227,15 @@ func attachedTo(h *conn, o *outcome) {
 		h.forget(ch)
 	}
 	h.answer(&r, o.err)
+	for _, f := range ch.again {
+		marks := markRedelivered
+		if f.retained {
+			marks |= markRetained
+		}
+		h.sent(h.codec.push(h.buffer(), ch.encoded, h.codec.publication(f.m, marks)))
+		h.acks.add(f)
+	}
+	ch.again = nil
 }
 
 // unsubscribe succeeds also for what is not subscribed: for an error an SDK
