@@ -50,10 +50,13 @@ type (
 	opened struct {
 		Protocol       string
 		SessionPresent bool
-		AuthID         string `json:"authid"`
-		AuthRole       string `json:"authrole"`
-		Properties     map[string]any
-		Subscriptions  []struct{ URI, Match string } // of a resumed WAMP session
+		Connect        struct {
+			Data struct{ Session *sessionData }
+		} // of the bare client
+		AuthID        string `json:"authid"`
+		AuthRole      string `json:"authrole"`
+		Properties    map[string]any
+		Subscriptions []struct{ URI, Match string } // of a resumed WAMP session
 	}
 	// message is a received publication as the client shows it.
 	message struct {

@@ -4,14 +4,14 @@ import mqtt from "mqtt";
 import WebSocket from "ws";
 import { burst, shown } from "./bytes.mjs";
 
-export async function openMQTT(version, { url, user, secret, clientId, will, position = true, keepalive = 30 }, events) {
+export async function openMQTT(version, { url, user, secret, clientId, will, position = true, keepalive = 30, resume = false, sessionExpiry }, events) {
   let socket = null;
   // What waits for an answer when the connection ends: MQTT.js would wait on.
   const unanswered = new Set();
   const options = {
     protocolVersion: version,
     clientId: clientId ?? "e2e-" + Math.random().toString(36).slice(2),
-    clean: true,
+    clean: !resume,
     reconnectPeriod: 0,
     connectTimeout: 10000,
     keepalive,
@@ -27,7 +27,8 @@ export async function openMQTT(version, { url, user, secret, clientId, will, pos
       return socket;
     },
   };
-  if (version === 5 && position) options.properties = { userProperties: { "parley-offset": "1" } };
+  if (version === 5 && sessionExpiry) options.properties = { sessionExpiryInterval: sessionExpiry };
+  if (version === 5 && position) options.properties = { ...options.properties, userProperties: { "parley-offset": "1" } };
 
   let disconnect;
   const client = mqtt.connect(url, options);
