@@ -113,7 +113,8 @@ type Rule struct {
 
 // Store configures the durable log.
 type Store struct {
-	MaxBytes int64 // 0 = as much as the disk holds
+	MaxBytes int64  // 0 = as much as the disk holds
+	Sync     string // always, interval, never
 	Topics   []StoreTopic
 }
 

@@ -203,6 +203,8 @@ func storeKeys(c *Config) []key {
 	return []key{
 		{"store.max_bytes", "", "0", "10GiB", "How large the store may grow; 0: as large as the disk.",
 			size(&c.Store.MaxBytes, 0, 1<<50)},
+		{"store.sync", "", "always", "interval", "When what is published is forced to the disk: always, before it is acknowledged;\ninterval, within 100 ms; never, when the system likes. Other than always is faster,\nand a power cut loses what was acknowledged or damages the store; after a kill the\nlogs have new epochs, so that clients know that they may miss something.",
+			choice(&c.Store.Sync, "always", "interval", "never")},
 		{"store.topics", "", "[]", "[{filter: telemetry/#, store: none}, {filter: audit/#, store: all}]",
 			"What is stored, the first filter that matches decides: acknowledged (as without a\nrule: what is published with QoS 1, acknowledged or retained), all, or none.",
 			storeTopics(&c.Store.Topics)},

@@ -251,7 +251,7 @@ func TestJSONSessionOutlivesBroker(t *testing.T) {
 			topic := name + "/1"
 			data := args{"session": name, "expiry": "never"}
 			bare, device := d.open("bare", "bare", b, args{"data": data}), d.open("device", "bare", b, nil)
-			if s := bare.opened.Connect.Data.Session; s == nil || s.Present {
+			if s := bare.opened.Data.Session; s == nil || s.Present {
 				t.Fatalf("%+v", bare.opened)
 			}
 			bare.subscribe(name+"/#", nil)
@@ -298,7 +298,7 @@ func TestJSONAndMQTTSession(t *testing.T) {
 	b := startBroker(t, "")
 	d := startDriver(t)
 	publisher := d.open("publisher", "bare", b, nil)
-	device := d.open("device", "mqtt5", b, args{"clientId": "truck-7", "sessionExpiry": 3600})
+	device := d.open("device", "mqtt5", b, args{"session": "truck-7"})
 	device.subscribe("job/+", args{"qos": 1})
 	publisher.do("publish", args{"topic": "job/1", "payload": "n0"})
 	if m := device.recv(); string(m.Payload) != `"\"n0\""` {
@@ -322,7 +322,7 @@ func TestJSONAndMQTTSession(t *testing.T) {
 	p.do("rpc", args{"method": "parley.ack", "data": args{"channel": "job/+", "offset": m.Offset}})
 	p.do("close", nil)
 	publisher.do("publish", args{"topic": "job/2", "payload": "n2"})
-	device = d.open("device again", "mqtt5", b, args{"clientId": "truck-7", "sessionExpiry": 3600, "resume": true})
+	device = d.open("device again", "mqtt5", b, args{"session": "truck-7"})
 	if !device.opened.SessionPresent {
 		t.Fatalf("%+v", device.opened)
 	}

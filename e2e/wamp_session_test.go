@@ -8,16 +8,6 @@ import (
 
 var wampKinds = []string{"wamp.json", "wamp.msgpack", "wamp.cbor"}
 
-// number is the one argument of an event.
-func (m *message) number(t *testing.T) (n int) {
-	t.Helper()
-	var payload struct{ Args []int }
-	if err := json.Unmarshal(m.Payload, &payload); err != nil || len(payload.Args) != 1 {
-		t.Fatalf("payload %s", m.Payload)
-	}
-	return payload.Args[0]
-}
-
 // TestWAMPDurableSession: an autobahn-js client whose connection is cut again
 // and again while messages stream in has all of them, in order; what comes twice
 // was not acknowledged and says so.
@@ -48,7 +38,7 @@ func TestWAMPDurableSession(t *testing.T) {
 			next, acked, cut := 0, -1, 0
 			for next < total {
 				m := sub.recv()
-				n := m.number(t)
+				n := numberOf(t, m.Payload)
 				switch {
 				case n > next:
 					t.Fatalf("received %d, want %d: lost", n, next)
@@ -116,7 +106,7 @@ func TestWAMPReplayAndHistory(t *testing.T) {
 			} {
 				c.subscribe(r.filter, args{"options": r.options})
 				for n := r.first; n < total; n++ {
-					if m := c.recv(); m.number(t) != n || m.Publication != ids[n] || !m.Replayed {
+					if m := c.recv(); numberOf(t, m.Payload) != n || m.Publication != ids[n] || !m.Replayed {
 						t.Fatalf("%d: received %+v, want %d", i, m, n)
 					}
 				}

@@ -199,7 +199,7 @@ func (s *Session) roomForShared(q msg.QoS) bool {
 	if q == 0 {
 		return !in.lag.on && in.queue.n < s.hub.lim.QueueMessages
 	}
-	return !in.lag.on && in.queue.n < groupQueue && len(in.unacked)+in.queue.n < s.hold.params.Window
+	return !in.lag.on && in.queue.n < groupQueue && s.inFlight()+in.queue.n < s.hold.params.Window
 }
 
 // ask has a reader dispatch what waits, if there is something.

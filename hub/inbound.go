@@ -28,6 +28,7 @@ type inbound struct {
 	restored restored
 
 	unacked  map[uint64]flight // by ref
+	waiting  int               // of them: for a peer that speaks QoS 2, which this one does not
 	ref      uint64
 	receipts uint64              // PUBRECs so far
 	matches  []*msg.Subscription // lent to the engine until the next Next
@@ -266,7 +267,7 @@ func (c *hold) Next(d *msg.Delivery) bool {
 			s.touch()
 			continue
 		}
-		if q > 0 && it.ref == 0 && len(s.in.unacked) >= c.params.Window {
+		if q > 0 && it.ref == 0 && s.inFlight() >= c.params.Window {
 			return false
 		}
 		*d = msg.Delivery{
@@ -375,7 +376,7 @@ func (s *Session) fit(it *item, m *msg.Message) (msg.QoS, bool) {
 		s.hub.drops.expired.Inc()
 		return 0, false
 	}
-	return min(granted, m.QoS), true
+	return s.hold.degrade(min(granted, m.QoS)), true
 }
 
 // fallBack turns the queue, whose front the tail has evicted, into a lag: what
