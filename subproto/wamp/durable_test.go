@@ -340,3 +340,23 @@ func TestDurableSessionEnds(t *testing.T) {
 		t.Errorf("WELCOME %v", d)
 	}
 }
+
+// Black- and whitelists name a resumed session by the id that its WELCOME gave.
+func TestResumedSessionIsKnownByItsNewID(t *testing.T) {
+	b := start(t, nil)
+	a := b.session("wamp.2.json")
+	c, _ := b.dialDurable("wamp.2.json", durableHello)
+	c.send(`[32,1,{},"a.b"]`)
+	sub := c.expect(`[33,1,*]`)[0]
+	c.Drop(io.EOF)
+	c = b.dial("wamp.2.json")
+	c.send(helloWith(durableHello))
+	id, _, _ := strings.Cut(c.next()[len(`[2,`):], ",")
+	c.send(`[32,1,{},"a.b"]`)
+	c.expect(`[33,1,` + sub + `]`)
+	a.send(`[16,1,{"acknowledge":true,"exclude":[` + id + `]},"a.b",[1]]`)
+	a.expect(`[17,1,*]`)
+	a.send(`[16,2,{"acknowledge":true,"eligible":[` + id + `]},"a.b",[2]]`)
+	a.expect(`[17,2,*]`)
+	c.expect(`[36,` + sub + `,*,{"_parley_offset":*,"_parley_via":"wamp"},[2]]`)
+}
