@@ -302,9 +302,8 @@ func (r *resolving) begin(i int) (msg.Offset, error) {
 	switch from.Kind {
 	case msg.ReplayOffset:
 		wanted := max(from.Offset, 1)
-		if begin = max(first, min(wanted, res.Start+1)); wanted < first {
-			res.Gap = &msg.Gap{Filter: r.subs[i].Filter, First: wanted, Last: first - 1}
-		}
+		begin = max(first, min(wanted, res.Start+1))
+		res.Gap = ns.gapBefore(r.subs[i].Filter, wanted, res.Start)
 	case msg.ReplayTime:
 		if begin, err = ns.firstAt(from.Time, first, res.Start); err != nil {
 			return 0, err
