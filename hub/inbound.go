@@ -1,6 +1,8 @@
 package hub
 
 import (
+	"cmp"
+
 	"parley/msg"
 )
 
@@ -203,7 +205,7 @@ func (s *Session) mayReceive(m *msg.Message) bool {
 		s.hub.drops.own.Inc()
 		return false
 	}
-	if w := s.who.Load(); m.Restrict != nil && !m.Restrict.Allows(s.id, w.id.User, w.role) {
+	if w := s.who.Load(); m.Restrict != nil && !m.Restrict.Allows(cmp.Or(w.session, s.id), w.id.User, w.role) {
 		s.hub.drops.restricted.Inc()
 		return false
 	}

@@ -56,6 +56,9 @@ type Session struct {
 type person struct {
 	id   *auth.Identity
 	role string
+	// session is the id by which others know the connection if it came with one
+	// of its own (WAMP) and the session has another; 0 = the session's.
+	session uint64
 }
 
 // hold is one connection's hold on a session (subproto.Session). Another

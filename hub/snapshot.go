@@ -245,7 +245,7 @@ func (ns *namespace) restore(name string, st *sessionState) error {
 	if st.role != "" {
 		identity.Roles = []string{st.role}
 	}
-	s.who.Store(&person{identity, identity.Role()})
+	s.who.Store(&person{id: identity, role: identity.Role()})
 	if s.id == 0 || h.sessions[s.id] != nil {
 		return fmt.Errorf("id %d is in use", s.id)
 	}
