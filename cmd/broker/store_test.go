@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -266,5 +268,44 @@ func TestCompactKilled(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(filepath.Join(dir, "*compact*")); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
+	}
+}
+
+// An answer that is cut short, or is no store, leaves no file behind.
+func TestBackupThatIsCutShort(t *testing.T) {
+	good, err := os.ReadFile(filepath.Join(filled(t, 100), bolt.FileName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		says int
+		sent []byte
+		errs string
+	}{
+		"cut short":  {len(good), good[:len(good)/2], "unexpected EOF"},
+		"cut before": {12 << 10, good[:12<<10], "truncated"},
+		"no store":   {5, []byte("hello"), "store: corrupt"},
+		"as it is":   {len(good), good, ""},
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", fmt.Sprint(tc.says))
+			_, _ = w.Write(tc.sent)
+		}))
+		dir := t.TempDir()
+		out, errs, code := shell(t, "", nil, "store", "backup", server.URL, filepath.Join(dir, "b.db"))
+		server.Close()
+		left, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if tc.errs == "" {
+			if code != exitOK || len(left) != 1 {
+				t.Errorf("%s: %d %s%s, %v", name, code, out, errs, left)
+			}
+			continue
+		}
+		if code != exitFailed || !strings.Contains(errs, tc.errs) || len(left) > 0 {
+			t.Errorf("%s: %d %s%s, left behind %v", name, code, out, errs, left)
+		}
 	}
 }
