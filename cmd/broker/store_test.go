@@ -52,7 +52,7 @@ func filled(t *testing.T, count int) (dir string) {
 func TestStoreCommandLines(t *testing.T) {
 	dir, empty := filled(t, 100), t.TempDir()
 	backup := filepath.Join(t.TempDir(), "b.db")
-	damaged := filepath.Join(t.TempDir(), "damaged.db")
+	damaged := filepath.Join(t.TempDir(), bolt.FileName)
 	content, err := os.ReadFile(filepath.Join(dir, bolt.FileName))
 	if err != nil {
 		t.Fatal(err)
@@ -72,6 +72,7 @@ func TestStoreCommandLines(t *testing.T) {
 		{"check what is damaged", []string{"store", "check", damaged}, damaged + `: namespace "default", class 0, segment from offset 1: offset 42: record checksum…`, "is damaged: 1 problems", exitFailed},
 		{"check nothing", []string{"store", "check", empty}, "", "no such file", exitUsage},
 		{"check without a store", []string{"store", "check"}, "", "accepts 1 arg(s)", exitUsage},
+		{"serve what is damaged", []string{"serve", "--listen", "127.0.0.1:0", "--data", filepath.Dir(damaged)}, "", "'broker store check " + filepath.Dir(damaged) + "' lists everything that is wrong; docs/operations.md", exitFailed},
 		{"stats", []string{"store", "stats", dir}, "file    " + dir + "/parley.db\nformat  2\n…", "", exitOK},
 		{"stats of what is damaged", []string{"store", "stats", damaged}, "", "offset 42", exitFailed},
 		{"compact", []string{"store", "compact", dir}, dir + "/parley.db: …", "", exitOK},
