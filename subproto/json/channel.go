@@ -200,8 +200,9 @@ func (h *conn) unrecovered(id uint32, ch *channel, gap *msg.Gap) {
 
 // attach is a subscribe to what the session holds already. It goes on where the
 // session is. What was pushed and is not acknowledged is pushed again after the
-// reply: an SDK drops what comes while it is subscribing, and the pongs that have
-// come so far were sent before that.
+// reply: what comes while it is subscribing an SDK drops (centrifuge-go) or gives to
+// the client instead (centrifuge-js), and the pongs that have come so far were sent
+// before that.
 func (h *conn) attach(c *command, ch *channel) {
 	if ch.name != c.channel {
 		delete(h.channels, ch.name)
