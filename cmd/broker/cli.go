@@ -124,7 +124,7 @@ func newRoot(s *streams) *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	group("server", serveCommand(s), checkCommand(s), configCommand(s), healthCommand(s), echoCommand(s), versionCommand(s))
+	group("server", serveCommand(s), checkCommand(s), configCommand(s), healthCommand(s), echoCommand(s), versionCommand(s), tortureCommand(s))
 	group("client", pubCommand(s), subCommand(s), callCommand(s))
 	group("users", passwdCommand(s), tokenCommand(s))
 	return root

@@ -26,6 +26,7 @@ const (
 	RuleRefused    Rule = "refused"    // a publish that must be taken was answered with an error
 	RuleGap        Rule = "gap"        // announced, but nothing is missing
 	RuleWill       Rule = "will"       // published though it must not be, too early, or not at all
+	RuleProtocol   Rule = "protocol"   // a Complaint
 	RuleRetained   Rule = "retained"   // an older value than the last acknowledged one, or none
 )
 

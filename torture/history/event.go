@@ -33,6 +33,8 @@ const (
 	Ack     Kind = "ack"     // the receiver's acknowledgement, sent: as Deliver
 	Gap     Kind = "gap"     // announced: Conn, Filter, Offset, Last, Count
 
+	Complaint Kind = "complaint" // the broker did what it must not, which only its client could see: Conn, Note
+
 	Quiesced Kind = "quiesced" // no traffic, all sessions are back and were given time to drain; no Client
 	Settled  Kind = "settled"  // stands for what Compact removed: Message is the last one of its publisher, or with Client the last one seen there (Conn, Filter, Offset)
 )
@@ -120,11 +122,17 @@ func (r *Recorder) Events() []Event {
 	return r.events[:len(r.events):len(r.events)]
 }
 
-// Compact replaces what was recorded so far by Compact of it.
-func (r *Recorder) Compact() {
+// Now is the time that an event recorded now would have.
+func (r *Recorder) Now() time.Duration { return time.Since(r.start) }
+
+// Compact replaces the first n events by Compact of them and returns how many
+// these are now.
+func (r *Recorder) Compact(n int) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.events = Compact(r.events)
+	short := Compact(r.events[:n])
+	r.events = append(short, r.events[n:]...)
+	return len(short)
 }
 
 // Write writes events as JSON, one a line.

@@ -9,6 +9,9 @@ func (c *checker) messagesAndOffsets() {
 		if e.Kind == Refused {
 			c.fault(i, RuleRefused, []int{i}, "%s: %s was refused: %s", e.Client, e.Message, e.Note)
 		}
+		if e.Kind == Complaint {
+			c.fault(i, RuleProtocol, []int{i}, "%s: %s", e.Client, e.Note)
+		}
 		if e.Kind != Deliver {
 			continue
 		}

@@ -66,6 +66,10 @@ func (c *checker) destinyOf(k *client, i, next int) destiny {
 			return d
 		}
 		d.due = c.events[ended].At + e.Will.Delay
+		if killed >= 0 && c.events[killed].At < d.due+c.lim.Tolerance {
+			d.due = 0 // the kill may have been first, and then the delay begins anew
+			return d
+		}
 		if next >= 0 && e.Will.Delay > 0 {
 			return c.back(d, next)
 		}
