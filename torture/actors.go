@@ -59,7 +59,7 @@ func (p *peer) interrupt(ctx context.Context, odds int) {
 	default:
 		p.drop(c)
 	}
-	pause(ctx, away)
+	p.w.idle(ctx, away)
 }
 
 // runPublisher publishes with a window until ctx ends.
@@ -69,7 +69,7 @@ func (w *world) runPublisher(ctx context.Context, p *peer, topics []string) {
 		p.mu.Lock()
 		room := len(p.unacked) < window
 		p.mu.Unlock()
-		if w.quiet.Load() || !room {
+		if w.isQuiet(p.name) || !room {
 			p.wait(ctx, 20*time.Millisecond)
 		} else {
 			for range 1 + p.rng.IntN(8) {
@@ -141,7 +141,7 @@ func (w *world) runSubscriber(ctx context.Context, p *peer) {
 		if c == nil {
 			continue
 		}
-		if !w.quiet.Load() {
+		if !w.isQuiet(p.name) {
 			p.misbehave(ctx)
 		} else if err := p.subscribeAll(ctx, c); err != nil && ctx.Err() == nil {
 			p.drop(c)
@@ -194,7 +194,7 @@ func (p *peer) misbehave(ctx context.Context) {
 func (w *world) runPassing(ctx context.Context, name, protocol string) {
 	r := w.random(name)
 	for visit := 1; ctx.Err() == nil; visit++ {
-		if w.quiet.Load() {
+		if w.isQuiet(name) {
 			pause(ctx, 20*time.Millisecond)
 			continue
 		}
@@ -207,15 +207,15 @@ func (w *world) runPassing(ctx context.Context, name, protocol string) {
 			continue
 		}
 		w.enter(&w.subscribers, p)
-		pause(ctx, between(r, 100*time.Millisecond, 2*time.Second))
-		for w.quiet.Load() && p.current() != nil && pause(ctx, 20*time.Millisecond) {
+		w.idle(ctx, between(r, 100*time.Millisecond, 2*time.Second))
+		for w.isQuiet(name) && p.current() != nil && pause(ctx, 20*time.Millisecond) {
 		}
 		w.exit(p)
 		if c := p.current(); c != nil && r.IntN(2) == 0 {
 			p.leave(c)
 		}
 		p.stop()
-		pause(ctx, between(r, 0, time.Second))
+		w.idle(ctx, between(r, 0, time.Second))
 	}
 }
 
@@ -229,7 +229,11 @@ func (w *world) runWill(ctx context.Context, p *peer) {
 		return v
 	}
 	for p.connected(ctx, will) {
-		if !pause(ctx, between(p.rng, 200*time.Millisecond, 2*time.Second)) || w.quiet.Load() {
+		if w.isQuiet(p.name) {
+			pause(ctx, 20*time.Millisecond)
+			continue
+		}
+		if !w.idle(ctx, between(p.rng, 200*time.Millisecond, 2*time.Second)) || w.quiet.Load() {
 			continue
 		}
 		if c := p.current(); c != nil {
@@ -239,7 +243,7 @@ func (w *world) runWill(ctx context.Context, p *peer) {
 				p.drop(c)
 			}
 		}
-		pause(ctx, between(p.rng, 20*time.Millisecond, 3*time.Second))
+		w.idle(ctx, between(p.rng, 20*time.Millisecond, 3*time.Second))
 	}
 	p.stop()
 }

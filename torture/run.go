@@ -36,7 +36,7 @@ func Run(ctx context.Context, opt Options) (res Result, err error) {
 		return res, err
 	}
 	began := time.Now()
-	w := &world{opt: opt, rec: history.NewRecorder()}
+	w := &world{opt: opt, rec: history.NewRecorder(), calm: map[string]int{}}
 	r := &runner{world: w, res: &res}
 	res.Seed = opt.Seed
 	defer func() { res.Elapsed = time.Since(began) }()
@@ -98,7 +98,7 @@ func (r *runner) startActors(ctx context.Context) {
 			p.inFlight = uint16(8 + p.rng.IntN(64))
 		}
 		w.enter(&w.subscribers, p)
-		w.actors.Go(func() { w.runSubscriber(ctx, p) })
+		w.act(p.name, func() { w.runSubscriber(ctx, p) })
 	}
 	for i := range w.opt.Publishers {
 		p := newPeer(w, publisherName(i), turn(i), family(turn(i)) == "mqtt")
@@ -107,15 +107,16 @@ func (r *runner) startActors(ctx context.Context) {
 			topics = append(topics, fmt.Sprintf("t/%s/%d", p.name, k))
 		}
 		w.enter(&w.publishers, p)
-		w.actors.Go(func() { w.runPublisher(ctx, p, topics) })
+		w.act(p.name, func() { w.runPublisher(ctx, p, topics) })
 	}
 	for i := range w.opt.Passing {
-		w.actors.Go(func() { w.runPassing(ctx, fmt.Sprintf("v%d", i), turn(i)) })
+		name := fmt.Sprintf("v%d", i)
+		w.act(name, func() { w.runPassing(ctx, name, turn(i)) })
 	}
 	for i := range w.opt.Wills {
 		protocol := []string{"mqtt5", "mqtt3"}[i%2]
 		p := newPeer(w, fmt.Sprintf("w%d", i), protocol, true)
-		w.actors.Go(func() { w.runWill(ctx, p) })
+		w.act(p.name, func() { w.runWill(ctx, p) })
 	}
 	end := newPeer(w, endName, turn(0), family(turn(0)) == "mqtt")
 	w.enter(&w.publishers, end)

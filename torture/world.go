@@ -41,7 +41,9 @@ type world struct {
 	actors  sync.WaitGroup
 
 	mu          sync.Mutex
-	subscribers []*peer // that are to drain
+	round       int            // of quiet moments
+	calm        map[string]int // by actor: the last round in which it saw that it is quiet
+	subscribers []*peer        // that are to drain
 	publishers  []*peer
 }
 
@@ -71,6 +73,48 @@ func (w *world) everybody(list *[]*peer) []*peer {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.Clone(*list)
+}
+
+// isQuiet says whether an actor is to behave, and notes that it has been told.
+func (w *world) isQuiet(actor string) bool {
+	if !w.quiet.Load() {
+		return false
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.calm[actor] = w.round
+	return true
+}
+
+// restless names the actors that may still be doing something else.
+func (w *world) restless() (names []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for name, round := range w.calm {
+		if round < w.round {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// act runs an actor.
+func (w *world) act(name string, run func()) {
+	w.mu.Lock()
+	w.calm[name] = 0
+	w.mu.Unlock()
+	w.actors.Go(run)
+}
+
+// idle waits, but not on when it is to be quiet; false if ctx ended.
+func (w *world) idle(ctx context.Context, d time.Duration) bool {
+	deadline := time.Now().Add(d)
+	for left := d; left > 0 && !w.quiet.Load(); left = time.Until(deadline) {
+		if !pause(ctx, min(left, 20*time.Millisecond)) {
+			return false
+		}
+	}
+	return ctx.Err() == nil
 }
 
 // pause waits; false if ctx ended.
@@ -104,9 +148,15 @@ func await(ctx context.Context, limit time.Duration, ok func() bool) bool {
 // quiesce stops the traffic, lets everybody drain, and notes that it is quiet.
 // What did not come in time then shows as a loss.
 func (w *world) quiesce(ctx context.Context) error {
+	w.mu.Lock()
+	w.round++
+	w.mu.Unlock()
 	w.quiet.Store(true)
 	defer w.quiet.Store(false)
+	w.await(ctx, "clients do not come to rest", w.restless)
 	w.await(ctx, "publishers have no answer", w.publishersDone)
+	subscribers := w.everybody(&w.subscribers)
+	w.await(ctx, "subscribers are not back", func() []string { return undrained(subscribers, nil) })
 	w.awaitWills(ctx)
 	observers, err := w.observe(ctx)
 	defer func() {
@@ -123,14 +173,8 @@ func (w *world) quiesce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w.await(ctx, "subscribers have not drained", func() (waiting []string) {
-		for _, p := range append(w.everybody(&w.subscribers), observers...) {
-			if !p.drained(ends) {
-				waiting = append(waiting, p.name)
-			}
-		}
-		return waiting
-	})
+	subscribers = append(subscribers, observers...)
+	w.await(ctx, "subscribers have not drained", func() []string { return undrained(subscribers, ends) })
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -221,13 +265,23 @@ func (w *world) topics() []string {
 
 func publisherName(i int) string { return fmt.Sprintf("p%d", i) }
 
+// undrained names those that have not drained.
+func undrained(subscribers []*peer, ends map[string]uint64) (names []string) {
+	for _, p := range subscribers {
+		if !p.drained(ends) {
+			names = append(names, p.name)
+		}
+	}
+	return names
+}
+
 // drained: all filters are confirmed and the last message of each topic has come
 // on each that matches it.
 func (p *peer) drained(ends map[string]uint64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.conn == nil {
-		return false
+		return !p.durable // then its subscriptions are over
 	}
 	for _, f := range p.want {
 		if !f.confirmed {
