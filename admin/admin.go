@@ -5,6 +5,7 @@
 //	/healthz         200 as long as the process answers
 //	/readyz          200, or 503 with the reason
 //	/api/status      what runs, as JSON (Status)
+//	/api/backup      POST: a consistent copy of the store, as it is now
 //	/debug/pprof/    profiles of the Go runtime
 //
 // /healthz and /readyz are open to everybody who reaches the listener, so that
@@ -13,6 +14,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"log/slog"
@@ -34,7 +36,9 @@ type Options struct {
 	Status  func() Status
 
 	Auth auth.Authenticator // nil = everybody who reaches the listener may read
-	Role string             // with Auth: the role that a user needs; "" = any user
+	Role string             // with Auth or Backup.Auth: the role that a user needs; "" = any user
+	// Backup serves /api/backup; its zero value: not here.
+	Backup Backup
 	// LocalHosts answers only requests whose Host is an address or localhost. It
 	// is meant for a loopback listener without Auth: a page of another site whose
 	// name was pointed at 127.0.0.1 could otherwise read it through a browser here.
@@ -72,9 +76,10 @@ func Handler(o Options) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "ok") })
 	mux.HandleFunc("GET /readyz", o.readyz)
-	guarded := func(pattern string, h http.HandlerFunc) { mux.Handle(pattern, o.guard(h)) }
+	guarded := func(pattern string, h http.HandlerFunc) { mux.Handle(pattern, o.guard(o.Auth, h)) }
 	guarded("GET /metrics", o.Metrics.ServeHTTP)
 	guarded("GET /api/status", o.status)
+	mux.Handle("POST /api/backup", o.guard(cmp.Or(o.Backup.Auth, o.Auth), o.backup()))
 	guarded("GET /debug/pprof/", pprof.Index)
 	guarded("GET /debug/pprof/cmdline", pprof.Cmdline)
 	guarded("GET /debug/pprof/profile", pprof.Profile)
@@ -82,7 +87,7 @@ func Handler(o Options) http.Handler {
 	guarded("POST /debug/pprof/symbol", pprof.Symbol)
 	guarded("GET /debug/pprof/trace", pprof.Trace)
 	guarded("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		plain(w, http.StatusOK, "/metrics\n/healthz\n/readyz\n/api/status\n/debug/pprof/")
+		plain(w, http.StatusOK, "/metrics\n/healthz\n/readyz\n/api/status\n/api/backup\n/debug/pprof/")
 	})
 	return headers(mux)
 }
@@ -123,16 +128,16 @@ func (o *Options) status(w http.ResponseWriter, _ *http.Request) {
 	_ = enc.Encode(s)
 }
 
-// guard lets a request through if it comes from an operator.
-func (o *Options) guard(next http.Handler) http.Handler {
+// guard lets a request through if it comes from an operator, whom who proves.
+func (o *Options) guard(who auth.Authenticator, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case o.LocalHosts && !localHost(r.Host):
 			plain(w, http.StatusForbidden, "ask by address or as localhost")
 			return
-		case o.Auth == nil:
+		case who == nil:
 		default:
-			id, err := o.identify(r)
+			id, err := identify(who, r)
 			if err != nil {
 				o.Log.Warn("operator refused", "remote", r.RemoteAddr, "path", r.URL.Path, "err", err)
 				w.Header().Set("WWW-Authenticate", `Basic realm="parley"`)
@@ -159,7 +164,7 @@ func localHost(host string) bool {
 }
 
 // identify proves who asks. Nobody in particular is refused.
-func (o *Options) identify(r *http.Request) (*auth.Identity, error) {
+func identify(who auth.Authenticator, r *http.Request) (*auth.Identity, error) {
 	c := auth.Credentials{Protocol: msg.ViaHTTP, Remote: r.RemoteAddr}
 	if token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
 		c.Secret = token
@@ -176,7 +181,7 @@ func (o *Options) identify(r *http.Request) (*auth.Identity, error) {
 		err error
 	}
 	answered := make(chan answer, 1)
-	o.Auth.Authenticate(ctx, c, func(id *auth.Identity, err error) { answered <- answer{id, err} })
+	who.Authenticate(ctx, c, func(id *auth.Identity, err error) { answered <- answer{id, err} })
 	a := <-answered
 	if a.err == nil && a.id.Anonymous() {
 		return nil, msg.ErrNotAuthorized

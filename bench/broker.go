@@ -133,7 +133,7 @@ func arguments(r *running, data string) ([]string, error) {
 	case parley:
 		return []string{"serve", "--listen", r.addr, "--admin-listen", r.admin,
 			"--data", filepath.Join(data, "store"), "--log-level", "warn",
-			"--set", "drain.spread=0s"}, nil // the generator has hung up by then
+			"--set", "limits.takeovers=0", "--set", "drain.spread=0s"}, nil // the generator has hung up by then
 	case mochi:
 		return []string{"-listen", r.addr, "-admin", r.admin}, nil
 	}

@@ -93,6 +93,7 @@ type Received struct {
 
 	// MQTT only.
 	Duplicate       bool
+	Replayed        bool   // comes from the past because the subscription began there
 	Expiry          uint32 // seconds left; 0 = never
 	ResponseTopic   string
 	Correlation     []byte

@@ -179,7 +179,7 @@ func (c *mqttClient) Publish(ctx context.Context, p Publication) (msg.Offset, er
 	defer cancel()
 	resp, err := c.paho.Publish(alive, publish)
 	if err == nil {
-		return 0, nil
+		return mqttOffset(p.QoS, resp), nil
 	}
 	if resp != nil && resp.ReasonCode >= 0x80 {
 		text := ""
@@ -211,7 +211,7 @@ func (c *mqttClient) orEnded(ctx context.Context, err error) error {
 }
 
 func (c *mqttClient) Subscribe(ctx context.Context, filter string, qos byte, handle func(Received)) error {
-	f, err := msg.ParseFilter(filter)
+	f, _, err := msg.ParseSubscription(filter)
 	if err != nil {
 		return err
 	}

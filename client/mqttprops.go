@@ -21,8 +21,9 @@ func mqttConnect(o *Options) *paho.Connect {
 	c := &paho.Connect{
 		ClientID: o.ClientID, CleanStart: !m.Resume, KeepAlive: keepAlive,
 		Properties: &paho.ConnectProperties{
-			ReceiveMaximum: &receiveMaximum,
-			User:           paho.UserProperties{{Key: "parley-offset", Value: "1"}},
+			ReceiveMaximum:     &receiveMaximum,
+			RequestProblemInfo: true, // reasons, and offsets on acknowledgements
+			User:               paho.UserProperties{{Key: "parley-offset", Value: "1"}},
 		},
 	}
 	if m.SessionExpiry > 0 {
@@ -57,6 +58,16 @@ func mqttProperties(p *Publication) *paho.PublishProperties {
 	return props
 }
 
+// mqttOffset is the offset that PUBACK tells. Of QoS 2 the library shows PUBCOMP,
+// which tells none.
+func mqttOffset(qos byte, r *paho.PublishResponse) msg.Offset {
+	if qos != 1 || r == nil || r.Properties == nil {
+		return 0
+	}
+	n, _ := strconv.ParseUint(r.Properties.User.Get("parley-offset"), 10, 64) // without one it is 0
+	return msg.Offset(n)
+}
+
 func mqttSubscribe(m *MQTTOptions, filter string, qos byte) *paho.Subscribe {
 	s := &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{
 		Topic: filter, QoS: qos, NoLocal: m.NoLocal, RetainAsPublished: m.RetainAsPublished, RetainHandling: m.RetainHandling,
@@ -89,6 +100,8 @@ func mqttReceived(p *paho.Publish) Received {
 			r.Via = u.Value
 		case u.Key == "parley-offset" && err == nil:
 			r.Offset = msg.Offset(n)
+		case u.Key == "parley-replayed":
+			r.Replayed = true
 		default:
 			r.User = append(r.User, Property{u.Key, u.Value})
 		}

@@ -24,6 +24,7 @@ type Config struct {
 	TLS     TLS
 	Gateway Gateway
 	MQTT    MQTT
+	JSON    JSON
 	Auth    Auth
 	Store   Store
 	Limits  Limits
@@ -78,7 +79,17 @@ type MQTT struct {
 	ReceiveMaximum int
 	MaxPacket      int64
 	KeepAlive      time.Duration // the longest a client may choose; 0 = no bound
+	SessionExpiry  time.Duration // the longest a session may outlive its connection; 0 = no bound
+	TopicAliases   int           // in each direction of a connection; 0 = none
+	ResponseTopics string        // first levels of the topics for answers; "" = clients are told none
+	SharedQoS      int           // the highest granted to a shared subscription
 	AckRefused     bool
+}
+
+// JSON configures the JSON engine.
+type JSON struct {
+	SessionExpiry time.Duration // the longest a session may outlive its connection; 0 = no bound
+	Window        int           // the most unacknowledged deliveries of a session
 }
 
 // Auth configures who peers are and what they may do.
@@ -116,6 +127,9 @@ type StoreTopic struct {
 type Limits struct {
 	Subscriptions int // filters of one session
 	Retained      int // topics with a retained value, per namespace
+	Takeovers     int // of one session in 10 s; 0 = any number
+	KeyWindow     time.Duration
+	KeyBytes      int64 // idempotency keys remembered, per namespace
 }
 
 // Admin configures the listener for operators.

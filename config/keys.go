@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"parley/msg"
 )
 
 // key is one row of the table.
@@ -71,9 +73,13 @@ func isOrigin(s string) bool {
 
 func notEmpty(s string) bool { return s != "" }
 
+func isTopicOrNone(s string) bool {
+	return s == "" || msg.ValidTopic(s) == nil && msg.Publishable(s) == nil
+}
+
 // table binds every key to its field in c.
 func table(c *Config) []key {
-	return slices.Concat(topKeys(c), mqttKeys(c), gatewayKeys(c), authKeys(c), storeKeys(c), operatorKeys(c))
+	return slices.Concat(topKeys(c), mqttKeys(c), jsonKeys(c), gatewayKeys(c), authKeys(c), storeKeys(c), operatorKeys(c))
 }
 
 func topKeys(c *Config) []key {
@@ -118,8 +124,25 @@ func mqttKeys(c *Config) []key {
 			size(&c.MQTT.MaxPacket, 1<<10, 256<<20)},
 		{"mqtt.keep_alive", "", "0s", "5m", "The longest keep-alive a client may choose; 0s: any (MQTT 5 section 3.2.2.3.14).",
 			duration(&c.MQTT.KeepAlive, 0, 65535*time.Second)},
+		{"mqtt.session_expiry", "", "0s", "168h", "The longest a session may outlive its connection; 0s: any. Clients of MQTT 5 that\nask for more are told (section 3.2.2.3.2); clients of 3.1 and 3.1.1 without a clean\nsession get it.",
+			duration(&c.MQTT.SessionExpiry, 0, 1<<32*time.Second)},
+		{"mqtt.topic_aliases", "", "32", "", "How many topic aliases a client may use, and the most that are used towards it\n(MQTT 5 section 3.2.2.3.8). Each can hold a topic of 64 KiB.",
+			number(&c.MQTT.TopicAliases, 0, 65535)},
+		{"mqtt.response_topics", "", `""`, "answers", "Tell clients of MQTT 5 that ask for it to expect answers below answers/<client id>\n(section 3.2.2.3.15). The policy has to allow these topics.",
+			word(&c.MQTT.ResponseTopics, "a topic that may be published to, or \"\" for none", isTopicOrNone)},
+		{"mqtt.shared_qos_max", "", "2", "", "The highest QoS granted to shared subscriptions ($share/…).",
+			number(&c.MQTT.SharedQoS, 0, 2)},
 		{"mqtt.ack_refused", "", "false", "", "Whether a publish of an MQTT 3.1.1 client that the policy refuses is acknowledged\nand discarded; otherwise it ends the connection (3.1.1 has no negative answer).",
 			boolean(&c.MQTT.AckRefused)},
+	}
+}
+
+func jsonKeys(c *Config) []key {
+	return []key{
+		{"json.session_expiry", "", "0s", "168h", "The longest a session of the JSON protocol may outlive its connection; 0s: any. Clients\nare told what they get.",
+			duration(&c.JSON.SessionExpiry, 0, 1<<32*time.Second)},
+		{"json.window", "", "1024", "", "How many unacknowledged deliveries a client of the JSON protocol may have; it may ask\nfor less.",
+			number(&c.JSON.Window, 1, 65535)},
 	}
 }
 
@@ -187,6 +210,12 @@ func storeKeys(c *Config) []key {
 			number(&c.Limits.Subscriptions, 1, 1_000_000)},
 		{"limits.retained", "", "1000000", "", "Topics of one namespace with a retained value.",
 			number(&c.Limits.Retained, 1, 100_000_000)},
+		{"limits.takeovers", "", "5", "", "How often a session may change hands between connected clients in 10 s before\nit stays with the one that has it and others are refused for 30 s; 0: always.",
+			number(&c.Limits.Takeovers, 0, 1_000_000)},
+		{"limits.key_window", "", "10m", "", "How long an idempotency key is remembered: what is published again with it in that\ntime is answered like the first one and not stored again.",
+			duration(&c.Limits.KeyWindow, time.Second, 7*24*time.Hour)},
+		{"limits.key_bytes", "", "64MiB", "", "Memory for the idempotency keys of one namespace, about 128 bytes each; the oldest\nare forgotten first.",
+			size(&c.Limits.KeyBytes, 64<<10, 16<<30)},
 		{"will.restart_grace", "", "30s", "", "How long after a restart the wills of clients that were connected before it wait for them.",
 			duration(&c.WillRestartGrace, 0, 24*time.Hour)},
 		{"sys_interval", "", "10s", "", "How often the broker speaks of itself on $SYS/broker/…; 0s: never.",

@@ -143,6 +143,14 @@ func TestProblems(t *testing.T) {
 			file: "store: {max_bytes: 4KiB}",
 			want: "parley.yaml:1: store.max_bytes: 4KiB is not allowed; give 0 for no bound, or at least 1MiB",
 		},
+		"half a second in MQTT": {
+			file: "mqtt:\n  session_expiry: 1500ms\n",
+			want: "parley.yaml:2: mqtt.session_expiry: 1.5s is not allowed; give whole seconds",
+		},
+		"topic for answers": {
+			file: "mqtt:\n  response_topics: $SYS/answers\n",
+			want: "parley.yaml:2: mqtt.response_topics: $SYS/answers is not allowed; give a topic that may be published to, or \"\" for none",
+		},
 		"namespace of a rule": {
 			file: "auth:\n  rules: [{allow: [publish], namespaces: [defualt]}]\n",
 			want: "parley.yaml:2: auth.rules: rule 1: namespace defualt does not exist; did you mean default?",

@@ -5,6 +5,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"time"
 )
 
 // smallestStore holds an empty store and a few messages.
@@ -22,6 +23,11 @@ func (l *loader) settle() {
 	}
 	if n := c.Store.MaxBytes; n > 0 && n < smallestStore {
 		l.conflict("store.max_bytes", notAllowed(shortSize(n), "0 for no bound, or at least "+shortSize(smallestStore)))
+	}
+	for path, d := range map[string]time.Duration{"mqtt.keep_alive": c.MQTT.KeepAlive, "mqtt.session_expiry": c.MQTT.SessionExpiry, "json.session_expiry": c.JSON.SessionExpiry} {
+		if d%time.Second != 0 { // the protocols count in seconds
+			l.conflict(path, notAllowed(shortDuration(d), "whole seconds"))
+		}
 	}
 	l.namespaces()
 	l.pair("tls", c.TLS)

@@ -69,6 +69,9 @@ func (b *broker) serveCommand() *exec.Cmd {
 	if !strings.Contains(b.config, "drain:") {
 		text += "drain: {spread: 0s, grace: 5s}\n"
 	}
+	if !strings.Contains("\n"+b.config, "\nlimits:") { // tests take over as fast as they can
+		text += "limits: {takeovers: 0}\n"
+	}
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		b.t.Fatal(err)
 	}

@@ -53,6 +53,7 @@ type (
 		AuthID         string `json:"authid"`
 		AuthRole       string `json:"authrole"`
 		Properties     map[string]any
+		Subscriptions  []struct{ URI, Match string } // of a resumed WAMP session
 	}
 	// message is a received publication as the client shows it.
 	message struct {
@@ -64,6 +65,12 @@ type (
 		Retained bool
 		QoS      int `json:"qos"`
 		Line     string
+		// Of WAMP clients:
+		Publication           json.Number
+		Redelivered, Replayed bool
+		// Of clients of the JSON protocol:
+		Server bool // of the session: the client has no subscription of its own
+		Tags   map[string]string
 	}
 	closing struct {
 		Code       int

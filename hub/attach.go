@@ -1,7 +1,9 @@
 package hub
 
 import (
+	"cmp"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"time"
 
@@ -20,22 +22,47 @@ func (h *Hub) Attach(p subproto.Peer, id *auth.Identity, params msg.SessionParam
 	if params.Window <= 0 {
 		params.Window = defaultWindow
 	}
-	c := &hold{peer: p, params: params}
-	result, err := h.admit(c, id)
-	switch {
-	case err != nil:
+	c := &hold{peer: p, params: params, who: &person{id, id.Role()}}
+	result, err := h.admit(c)
+	if err != nil {
 		c.state = holdClosed
 		done(msg.AttachResult{}, err)
+		return c
+	}
+	finish := func(err error) {
+		if err = cmp.Or(c.unrecorded, err); err != nil {
+			c.refuse(!result.Present)
+			result = msg.AttachResult{}
+		}
+		done(result, err)
+	}
+	switch {
 	case params.Will != nil:
-		c.s.ns.storeWill(newWill(c), c, func(e error) { done(result, e) })
+		c.s.ns.storeWill(newWill(c), c, finish)
+	case c.submitted.Load() > 0: // behind what admit has submitted
+		c.submitted.Add(1)
+		h.com.submit(op{c: c, ns: c.s.ns, done: func(msg.Offset, error) { finish(nil) }})
 	default:
-		done(result, nil)
+		finish(nil)
 	}
 	return c
 }
 
-// admit gives c its session: a new one, or the one of its ClientID.
-func (h *Hub) admit(c *hold, id *auth.Identity) (msg.AttachResult, error) {
+// refuse ends the hold on a session that could not be stored, or whose will
+// could not.
+func (c *hold) refuse(fresh bool) {
+	if fresh {
+		c.s.mu.Lock()
+		c.s.expiry = 0
+		c.s.mu.Unlock()
+	}
+	c.Close(msg.CloseDrain)
+}
+
+// admit gives c its session: a new one, or the one of its ClientID. What has to
+// be on disk before the peer hears of it is submitted, in order.
+func (h *Hub) admit(c *hold) (msg.AttachResult, error) {
+	id := c.who.id
 	var result msg.AttachResult
 	ns := h.spaces[c.params.Namespace]
 	if ns == nil {
@@ -46,7 +73,7 @@ func (h *Hub) admit(c *hold, id *auth.Identity) (msg.AttachResult, error) {
 			return result, fmt.Errorf("will: %w", err)
 		}
 	}
-	fresh, err := h.newSession(ns, c, id)
+	fresh, err := h.newSession(ns, c)
 	if err != nil {
 		return result, err
 	}
@@ -57,17 +84,25 @@ func (h *Hub) admit(c *hold, id *auth.Identity) (msg.AttachResult, error) {
 	switch {
 	case c.params.ClientID == "":
 		c.s = fresh
-	case old != nil && old.user.User != id.User:
+	case old != nil && old.owner != id.User:
 		ns.mu.Unlock()
 		h.forget(fresh)
 		return result, fmt.Errorf("%w: %q belongs to another user", msg.ErrBadClientID, c.params.ClientID)
+	case old != nil && old.keeps(&err):
+		ns.mu.Unlock()
+		h.forget(fresh)
+		return result, err
 	case old != nil && !c.params.CleanStart && old.resumable():
 		result.Present = true
 		taken = old.resume(c, ns.head, &result)
 	default:
 		c.s = fresh
-		ns.clients[c.params.ClientID] = fresh
+		if old != nil {
+			fresh.contest = old.contest
+		}
+		ns.replace(old, c)
 	}
+	due := ns.succeedWill(c, result.Present)
 	ns.mu.Unlock()
 	switch {
 	case result.Present:
@@ -76,19 +111,21 @@ func (h *Hub) admit(c *hold, id *auth.Identity) (msg.AttachResult, error) {
 		taken = old.end(msg.NoticeTakenOver)
 	}
 	if taken != nil {
-		taken.finishWill(msg.CloseLost)
 		taken.peer.Wake()
 	}
-	ns.cancelWill(c)
+	if due != nil {
+		ns.publishWill(due)
+	}
 	h.met.Sessions.Inc()
 	return result, nil
 }
 
 // newSession makes a session for c and registers its id.
-func (h *Hub) newSession(ns *namespace, c *hold, id *auth.Identity) (*Session, error) {
+func (h *Hub) newSession(ns *namespace, c *hold) (*Session, error) {
 	s := &Session{
-		hub: h, ns: ns, name: c.params.ClientID, user: id, role: id.Role(), hold: c, expiry: c.params.Expiry,
+		hub: h, ns: ns, name: c.params.ClientID, owner: c.who.id.User, hold: c, expiry: c.params.Expiry,
 	}
+	s.who.Store(c.who)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.draining {
@@ -137,12 +174,15 @@ func (s *Session) resume(c *hold, head msg.Offset, result *msg.AttachResult) *ho
 		s.timer.Stop()
 		s.timer = nil
 	}
-	s.hold, c.s, s.expiry = c, s, c.params.Expiry
+	s.hold, c.s, s.ends = c, s, 0
+	s.who.Store(c.who)
+	s.setExpiry(c.params.Expiry)
 	s.gen++
 	s.in.comeBack(head, s.ns.seq)
 	s.in.matches = nil // lent to the connection before, which may still be reading it
 	s.askGroups()
 	result.Received = s.in.received()
+	result.Subscriptions = s.subscriptions()
 	return taken
 }
 
@@ -152,6 +192,7 @@ func (c *hold) Close(how msg.CloseHow) {
 	if s == nil {
 		return
 	}
+	c.finishWill(how)
 	head := s.ns.position()
 	s.mu.Lock()
 	if c.state != holdLive {
@@ -165,26 +206,36 @@ func (c *hold) Close(how msg.CloseHow) {
 		s.hold = nil
 		s.gen++
 		s.goOffline(head)
-		if s.expiry != msg.Forever {
-			s.timer = time.AfterFunc(s.expiry, s.expire)
-		}
+		s.startExpiry(s.expiry)
 		s.hub.met.Sessions.Dec()
 	}
 	s.mu.Unlock()
 	if !keep {
 		s.end(0)
 	}
-	c.finishWill(how)
 }
 
-// expire ends a session whose connection has not come back.
-func (s *Session) expire() {
+// startExpiry begins to wait for a connection. s.mu is held.
+func (s *Session) startExpiry(wait time.Duration) {
+	s.touch()
+	if s.expiry == msg.Forever {
+		s.ends = math.MaxInt64
+		return
+	}
+	s.ends = now() + wait.Milliseconds()
+	gen := s.gen
+	s.timer = time.AfterFunc(wait, func() { s.expire(gen) })
+}
+
+// expire ends a session that nobody has taken up since its connection ended:
+// since then its generation is gen.
+func (s *Session) expire(gen uint64) {
 	s.ns.mu.Lock()
 	s.mu.Lock()
-	due := s.hold == nil && s.timer != nil
+	due := s.gen == gen
 	s.mu.Unlock()
 	if due && s.ns.clients[s.name] == s {
-		delete(s.ns.clients, s.name)
+		s.ns.replace(s, nil)
 	}
 	s.ns.mu.Unlock()
 	if due {
@@ -233,6 +284,6 @@ func (ns *namespace) disown(s *Session) {
 	ns.mu.Lock()
 	defer ns.mu.Unlock()
 	if ns.clients[s.name] == s {
-		delete(ns.clients, s.name)
+		ns.replace(s, nil)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -33,7 +34,10 @@ type op struct {
 	stored  bool
 	size    int
 	control *persist.Control
-	err     error // refused before it came here
+	wait    bool   // the control waits for a full store to have room
+	key     *keyed // nil: published without a key
+	again   *exact // answered like this one, and not before it
+	err     error  // refused before it came here
 	done    func(msg.Offset, error)
 }
 
@@ -54,10 +58,13 @@ type committer struct {
 	emitting []op // committed ops; from emitted on their messages are not emitted yet
 	emitted  int
 	woken    []*hold
+
+	checkpoints int              // so far
+	keyed       map[batchKey]*op // of the batch: fresh ones
 }
 
 func newCommitter(h *Hub) *committer {
-	return &committer{hub: h, signal: make(chan struct{}, 1)}
+	return &committer{hub: h, signal: make(chan struct{}, 1), keyed: map[batchKey]*op{}}
 }
 
 // submit queues an op; it never blocks.
@@ -136,16 +143,20 @@ func (c *committer) commitAll(ops []op) {
 	}
 }
 
-// holdBack moves the ops of stalled sessions behind those already waiting.
+// holdBack moves the ops of stalled sessions behind those already waiting, and
+// those that are to be answered like one of them.
 func (c *committer) holdBack(ops []op) []op {
 	if len(c.stalled) == 0 {
 		return ops
 	}
 	kept := ops[:0]
 	for _, o := range ops {
-		if o.c != nil && o.c.stalled {
+		switch {
+		case o.c != nil && o.c.stalled:
 			c.stalled = append(c.stalled, o)
-		} else {
+		case o.again != nil && o.again.parked():
+			c.stall(o)
+		default:
 			kept = append(kept, o)
 		}
 	}
@@ -161,7 +172,9 @@ func (c *committer) commit(ops []op) {
 		return
 	}
 	for i := range ops {
-		c.try(ops[i:i+1], true)
+		if one := c.holdBack(ops[i : i+1]); len(one) > 0 { // one before it may have met a full store
+			c.try(one, true)
+		}
 	}
 }
 
@@ -175,16 +188,20 @@ func refusesBatch(err error) bool {
 // the batch cannot be stored because of its content and final is false.
 func (c *committer) try(ops []op, final bool) error {
 	c.batch.Appends, c.batch.Controls = c.batch.Appends[:0], c.batch.Controls[:0]
+	clear(c.keyed)
 	for i := range ops {
 		o := &ops[i]
 		if o.err != nil {
 			continue
 		}
-		if o.stored {
+		if o.key != nil {
+			c.resolve(o)
+		}
+		if o.appends() {
 			c.batch.Appends = append(c.batch.Appends, persist.Append{Namespace: o.ns.name, Message: o.m})
 		}
-		if o.control != nil {
-			c.batch.Controls = append(c.batch.Controls, *o.control)
+		if o.control != nil && (o.key == nil || o.key.verdict != keyReused) {
+			c.batch.Controls = append(c.batch.Controls, c.tied(o))
 		}
 	}
 	if len(c.batch.Appends) == 0 && len(c.batch.Controls) == 0 {
@@ -201,6 +218,7 @@ func (c *committer) try(ops []op, final bool) error {
 			c.hub.met.Stored.Add(float64(len(c.batch.Appends)))
 			c.noteControls()
 			c.noteAppends()
+			c.noteKeys(ops)
 		}
 		if refusesBatch(err) && !final {
 			refused = err
@@ -214,6 +232,24 @@ func (c *committer) try(ops []op, final bool) error {
 	return refused
 }
 
+// tied is the op's control record; that of a publish at QoS 2 has the offset of
+// its message, or of the one that it repeats.
+func (c *committer) tied(o *op) persist.Control {
+	ctl := *o.control
+	if ctl.Kind != controlExact {
+		return ctl
+	}
+	switch {
+	case o.appends():
+		ctl.Of = len(c.batch.Appends)
+	case o.key.first != nil:
+		ctl.Of = 1 + slices.IndexFunc(c.batch.Appends, func(a persist.Append) bool { return a.Message == o.key.first })
+	default:
+		ctl.Value = append(encodeOffset(o.key.offset), ctl.Value...)
+	}
+	return ctl
+}
+
 // finish runs the callbacks of a batch in order and wakes each session once.
 func (c *committer) finish(ops []op, err error) {
 	failure := c.classify(err)
@@ -223,13 +259,17 @@ func (c *committer) finish(ops []op, err error) {
 			c.stall(*o)
 			continue
 		}
-		if failure != nil && o.err == nil && (o.stored || o.control != nil) {
+		switch {
+		case o.err != nil:
+		case failure != nil && o.depends():
 			o.err = failure
+		case o.key != nil && o.key.verdict == keyReused:
+			o.err = msg.ErrKeyReused
 		}
 		if o.done != nil {
 			c.call(o)
 		}
-		if o.err != nil || o.m == nil {
+		if o.err != nil || o.m == nil || o.stored && !o.appends() {
 			c.settle(o)
 			continue
 		}
@@ -244,21 +284,18 @@ func (c *committer) finish(ops []op, err error) {
 }
 
 // mustWait tells whether an op stays parked: it needs the store, which is full,
-// and its session waits rather than being refused; or it comes behind such a one.
+// and its session waits rather than being refused; or it comes behind such a one,
+// or repeats it.
 func (c *committer) mustWait(o *op, failure error) bool {
 	if o.c == nil || !errors.Is(failure, msg.ErrStoreFull) {
 		return false
 	}
-	return o.c.stalled || o.c.params.ParkWhenFull && o.stored && o.err == nil
+	return o.c.stalled || o.wait || o.c.params.ParkWhenFull && o.stored && o.depends() && o.err == nil || o.again != nil && o.again.parked()
 }
 
 // call runs an op's callback and notes its session for one wake-up.
 func (c *committer) call(o *op) {
-	offset := msg.Offset(0)
-	if o.err == nil && o.stored {
-		offset = o.m.Offset
-	}
-	o.done(offset, o.err)
+	o.done(o.answer(), o.err)
 	if o.c != nil && !o.c.marked {
 		o.c.marked = true
 		c.woken = append(c.woken, o.c)

@@ -19,10 +19,13 @@
 //     their connection in memory only, so a crash or restart ends them.
 //  3. No silent loss. A subscriber that lags, or comes back to its session,
 //     reads what it missed from the log; only transient traffic is dropped,
-//     counted by reason. Holds until the broker ends.
+//     counted by reason. Holds until the broker ends. A subscription that asks for
+//     the past (Subscription.From) goes over into the stream without a gap and
+//     without a duplicate. Holds.
 //  4. Exactly once. QoS 2 in both directions, over any number of connections of a
 //     session (PublishOnce, Assign, Received, Release). Holds until the broker
-//     ends; there are no idempotency keys yet.
+//     ends. A publish with an idempotency key is stored once within the window,
+//     over a crash too. Holds.
 //  5. Bounded. Queues are bounded in bytes and entries, the tail in memory in
 //     bytes, publishes that wait are bounded per session and in total (Congested).
 //     Holds.

@@ -1,11 +1,15 @@
 package hub
 
-import "parley/msg"
+import (
+	"parley/msg"
+	"parley/persist"
+)
 
 // exact is one publish at QoS 2 between its PUBLISH and its PUBREL. Guarded by
 // Session.mu. There are at most 65,535 per session: no more packet ids exist.
 type exact struct {
-	ended  bool // committed or refused
+	by     *hold // the connection that submitted it
+	ended  bool  // committed or refused
 	offset msg.Offset
 	err    error
 }
@@ -24,13 +28,17 @@ func (c *hold) PublishOnce(packetID uint16, m *msg.Message, done func(msg.Offset
 		c.answerAgain(x, done)
 		return
 	}
-	x = &exact{}
+	x = &exact{by: c}
 	if s.exact == nil {
 		s.exact = map[uint16]*exact{}
 	}
 	s.exact[packetID] = x
+	var ctl *persist.Control
+	if s.durable {
+		ctl = s.packetControl(controlExact, packetID)
+	}
 	s.mu.Unlock()
-	c.Publish(m, func(o msg.Offset, err error) {
+	c.publish(m, ctl, func(o msg.Offset, err error) {
 		s.mu.Lock()
 		x.ended, x.offset, x.err = true, o, err
 		if err != nil && s.exact[packetID] == x {
@@ -46,15 +54,23 @@ func (c *hold) PublishOnce(packetID uint16, m *msg.Message, done func(msg.Offset
 func (c *hold) answerAgain(x *exact, done func(msg.Offset, error)) {
 	answer := func(msg.Offset, error) {
 		c.s.mu.Lock()
-		o, err, ended := x.offset, x.err, x.ended
+		o, err := x.offset, x.err
 		c.s.mu.Unlock()
-		if !ended { // the first one is parked for a full store, on a connection that is gone
-			err = msg.ErrStoreFull
-		}
 		done(o, err)
 	}
 	c.submitted.Add(1)
-	c.s.hub.com.submit(op{c: c, ns: c.s.ns, done: answer})
+	c.s.hub.com.submit(op{c: c, ns: c.s.ns, again: x, done: answer})
+}
+
+// parked tells whether the publish waits for a full store, on a connection that
+// may be gone. The committer calls it.
+func (x *exact) parked() bool {
+	if x.by == nil || !x.by.stalled {
+		return false
+	}
+	x.by.s.mu.Lock()
+	defer x.by.s.mu.Unlock()
+	return !x.ended
 }
 
 // Release: see subproto.Session.
@@ -68,37 +84,67 @@ func (c *hold) Release(packetID uint16, done func(error)) {
 		}
 		delete(s.exact, packetID)
 	}
+	durable := s.durable
 	s.mu.Unlock()
-	done(err)
+	if err != nil || !durable {
+		done(err)
+		return
+	}
+	c.submitControl(s.packetControl(controlRelease, packetID), true, done)
 }
 
 // Assign: see subproto.Session.
 func (c *hold) Assign(ref uint64, packetID uint16, done func(error)) {
-	c.update(ref, done, func(f *flight) { f.packetID = packetID })
+	s := c.s
+	s.mu.Lock()
+	f, err := c.flight(ref)
+	if f.ref != 0 {
+		f.packetID = packetID
+		s.in.unacked[ref] = f
+	}
+	durable := s.durable && f.qos == 2
+	s.touch()
+	s.mu.Unlock()
+	switch {
+	case done == nil:
+	case err != nil || !durable:
+		done(err)
+	default:
+		st := f.state()
+		c.submitControl(s.control(controlAssign, func(e *encoder) { e.flight(&st) }), true, done)
+	}
 }
 
 // Received: see subproto.Session.
 func (c *hold) Received(ref uint64, done func(error)) {
-	c.update(ref, done, func(f *flight) {
-		if f.received == 0 {
-			c.s.in.receipts++
-			f.received = c.s.in.receipts
-		}
-	})
-}
-
-// update changes one unacknowledged delivery. It completes at once: sessions do
-// not outlive the process yet, so there is nothing to commit.
-func (c *hold) update(ref uint64, done func(error), change func(*flight)) {
 	s := c.s
 	s.mu.Lock()
-	err := c.err()
-	if f, ok := s.in.unacked[ref]; ok && err == nil {
-		change(&f)
+	f, err := c.flight(ref)
+	if f.ref != 0 && f.received == 0 {
+		s.in.receipts++
+		f.received = s.in.receipts
 		s.in.unacked[ref] = f
 	}
+	durable := s.durable
+	s.touch()
 	s.mu.Unlock()
-	if done != nil {
+	if err != nil || !durable {
 		done(err)
+		return
 	}
+	c.submitControl(s.packetControl(controlReceived, f.packetID), true, done)
+}
+
+// flight finds an unacknowledged delivery; ref 0 if it is not there, which is no
+// error. s.mu is held.
+func (c *hold) flight(ref uint64) (flight, error) {
+	if err := c.err(); err != nil {
+		return flight{}, err
+	}
+	return c.s.in.unacked[ref], nil
+}
+
+// packetControl is a control record about a packet id.
+func (s *Session) packetControl(kind uint8, packetID uint16) *persist.Control {
+	return s.control(kind, func(e *encoder) { e.number(uint64(packetID)) })
 }

@@ -149,7 +149,8 @@ func (s *shard) round() bool {
 // deliver queues one entry for every session of this shard that wants it.
 func (s *shard) deliver(e *entry) {
 	m := e.m.Load() // not evicted before all shards have handled it
-	h := s.match(e.ns, m.Topic)
+	x := s.index(e.ns)
+	h := s.match(x, e.ns, m.Topic)
 	for i := range h.sessions {
 		hit := &h.sessions[i]
 		if _, wake := hit.s.push(e, m, hit.regs); wake && !hit.s.touched {
@@ -160,14 +161,16 @@ func (s *shard) deliver(e *entry) {
 	for _, g := range h.groups {
 		g.push(e, m)
 	}
+	if e.offset != 0 {
+		x.handled.Store(uint64(e.offset))
+	}
 	if e.waiting.Add(-1) == 0 && e.from != nil {
 		s.hub.release(e.from, e.size)
 	}
 }
 
 // match finds who wants a topic, once per topic and version of the index.
-func (s *shard) match(ns *namespace, topic string) *hits {
-	x := s.index(ns)
+func (s *shard) match(x *index, ns *namespace, topic string) *hits {
 	key := cacheKey{ns, topic}
 	x.mu.Lock()
 	version := x.version

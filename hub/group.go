@@ -29,6 +29,12 @@ type group struct {
 	lag     lag          // matched while no member had room
 	back    []msg.Offset // returned by members, in order
 	reading bool
+
+	dirty atomic.Bool // has changed since the last checkpoint
+	// of a group restored at the start; fixed: what its members have as their own,
+	// and up to where what is given out may have been given out before
+	done  map[msg.Offset]bool
+	doubt msg.Offset
 }
 
 type groupKey struct {
@@ -179,6 +185,9 @@ func (s *Session) offer(it item, m *msg.Message) (o outcome, wake bool) {
 		return noRoom, false
 	}
 	s.in.queue.push(it)
+	if s.durable {
+		r.group.touch()
+	}
 	return given, s.in.queue.n == 1
 }
 
@@ -245,7 +254,7 @@ func (g *group) dispatchBack(back []msg.Offset) bool {
 	done := 0
 	for _, o := range back {
 		m := g.ns.readOne(o)
-		if m != nil && !m.Expired(now()) && g.offer(item{m: m}, m) == noRoom {
+		if m != nil && !m.Expired(now()) && g.offer(item{m: m, again: o <= g.doubt}, m) == noRoom {
 			break
 		}
 		done++
@@ -269,7 +278,8 @@ func (g *group) dispatchLog(l lag) bool {
 	}
 	from := next
 	for _, m := range ms {
-		if m.QoS > 0 && g.reg.filter.Matches(m.Topic) && !m.Expired(now()) && g.offer(item{m: m}, m) == noRoom {
+		if m.QoS > 0 && g.reg.filter.Matches(m.Topic) && !m.Expired(now()) && !g.done[m.Offset] &&
+			g.offer(item{m: m, again: m.Offset <= g.doubt}, m) == noRoom {
 			from = m.Offset
 			break
 		}
@@ -355,6 +365,9 @@ func (s *Session) returnShared(g *group, flights bool) {
 	})
 	if len(back) == 0 {
 		return
+	}
+	if s.durable {
+		g.touch()
 	}
 	g.mu.Lock()
 	g.back = append(g.back, back...)

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,7 @@ type Options struct {
 	Log          *slog.Logger
 	Limits       Limits
 	StoreRules   []StoreRule   // first match decides; none = StoreAcknowledged
+	KeyWindow    time.Duration // how long an idempotency key is remembered; default 10 min
 	RestartGrace time.Duration // how long wills of the previous run wait for their session; default 30 s
 	Shards       int           // fan-out goroutines, 1 to 64; default min(4, GOMAXPROCS)
 }
@@ -39,13 +41,15 @@ type Limits struct {
 	Subscriptions  int // filters per session; default 10,000
 	Sessions       int // with and without a connection; default 1,000,000
 	Retained       int // topics with a retained value per namespace; default 1,000,000
+	Takeovers      int // how often a session may change hands in 10 s before newcomers are refused for 30 s; default 5, negative: always
+	KeyBytes       int // per namespace: idempotency keys remembered, about 128 bytes each; default 64 MiB
 }
 
 // Storing is what a StoreRule says.
 type Storing uint8
 
 const (
-	StoreAcknowledged Storing = iota // QoS 1 and 2, and every retained publish
+	StoreAcknowledged Storing = iota // QoS 1 and 2, every retained publish and every one with an idempotency key
 	StoreAll
 	StoreNone // acknowledged publishes are refused with msg.ErrNotStored
 )
@@ -121,6 +125,7 @@ func New(o Options) (*Hub, error) {
 	}
 	for _, name := range names {
 		ns := newNamespace(h, name)
+		ns.keys = newKeys(cmp.Or(max(o.KeyWindow, 0), defaultKeyWindow), h.lim.KeyBytes)
 		if err := ns.load(); err != nil {
 			return nil, fmt.Errorf("load namespace %q: %w", name, err)
 		}
@@ -131,12 +136,16 @@ func New(o Options) (*Hub, error) {
 }
 
 func (l Limits) withDefaults() Limits {
+	if l.Takeovers == 0 {
+		l.Takeovers = defaultTakeovers
+	}
 	for _, d := range []struct {
 		field *int
 		value int
 	}{
 		{&l.MessageBytes, 1 << 20}, {&l.ParkedBytes, 1 << 20}, {&l.ParkedMessages, 2048}, {&l.ParkedTotal, 256 << 20},
 		{&l.TailBytes, 8 << 20}, {&l.QueueMessages, 4096}, {&l.Subscriptions, 10_000}, {&l.Retained, 1_000_000}, {&l.Sessions, 1_000_000},
+		{&l.KeyBytes, 64 << 20},
 	} {
 		if *d.field <= 0 {
 			*d.field = d.value
@@ -154,12 +163,14 @@ func (h *Hub) Run(ctx context.Context) error {
 		wg.Go(func() { s.run(inner) })
 	}
 	wg.Go(func() { h.reader.run(inner) })
+	h.startSessions()
 	h.wills.start()
 	h.com.run(ctx)
 	h.wills.stop()
 	h.com.drain()
 	stop()
 	wg.Wait()
+	h.com.work() // answers of the last reads
 	return h.err()
 }
 

@@ -9,13 +9,14 @@ import (
 // Order: notices; then what was sent on an earlier connection and is not
 // acknowledged; then the side reader's items (retained values: they are older
 // than anything their subscription is sent afterwards, so the rest waits); then
-// what was read back from the log; then the queue; and when that is empty and the
+// what replays read from the log, for the same reason; then what was read back from the log; then the queue; and when that is empty and the
 // session lags, the next chunk of the log is asked for.
 type inbound struct {
 	redo     []flight   // to be fetched and sent again
 	side     []sideItem // to be fetched
 	sideRefs int        // of side: regs of all items
-	fetched  []item     // of redo and side, read
+	fetched  []item     // of redo, side and replays, read
+	replays  []*replay  // to be read
 	backlog  []item     // read from the log: older than anything in queue
 	queue    queue
 	lag      lag
@@ -23,6 +24,8 @@ type inbound struct {
 	back     mark   // where the last absence ended
 	reading  bool   // a reader works, or is about to
 	taken    bool   // a reader has a task of this generation
+	gate     int    // filters on their way to disk: nothing is delivered until they are
+	restored restored
 
 	unacked  map[uint64]flight // by ref
 	ref      uint64
@@ -37,6 +40,8 @@ type item struct {
 	m        *msg.Message
 	regs     []*registration
 	retained bool
+	replayed bool
+	again    bool   // may have been sent before the broker was started
 	ref      uint64 // of the flight it sends again; 0 = sent for the first time
 }
 
@@ -58,6 +63,7 @@ func (it *item) offset() msg.Offset {
 // sideItem is a retained value still to be read.
 type sideItem struct {
 	offset msg.Offset
+	again  bool // may have been sent before the broker was started
 	regs   []*registration
 }
 
@@ -195,7 +201,7 @@ func (s *Session) mayReceive(m *msg.Message) bool {
 		s.hub.drops.own.Inc()
 		return false
 	}
-	if m.Restrict != nil && !m.Restrict.Allows(s.id, s.user.User, s.role) {
+	if w := s.who.Load(); m.Restrict != nil && !m.Restrict.Allows(s.id, w.id.User, w.role) {
 		s.hub.drops.restricted.Inc()
 		return false
 	}
@@ -219,7 +225,11 @@ func (c *hold) Ack(ref uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c.state == holdLive {
+		if f := s.in.unacked[ref]; s.durable && f.group() != nil {
+			f.group().touch()
+		}
 		delete(s.in.unacked, ref)
+		s.touch()
 		s.askGroups()
 	}
 }
@@ -238,7 +248,7 @@ func (c *hold) Next(d *msg.Delivery) bool {
 		*d = msg.Delivery{Notice: &n}
 		return true
 	}
-	for c.state == holdLive {
+	for c.state == holdLive && s.in.gate == 0 {
 		it, src := s.peek()
 		if it == nil {
 			s.askGroups()
@@ -253,16 +263,21 @@ func (c *hold) Next(d *msg.Delivery) bool {
 		if !ok {
 			delete(s.in.unacked, it.ref)
 			s.pop(src)
+			s.touch()
 			continue
 		}
 		if q > 0 && it.ref == 0 && len(s.in.unacked) >= c.params.Window {
 			return false
 		}
-		*d = msg.Delivery{Message: m, Matches: s.in.matches, QoS: q, Retained: it.retained}
+		*d = msg.Delivery{
+			Message: m, Matches: s.in.matches, QoS: q,
+			Retained: it.retained, Replayed: it.replayed, Redelivered: it.again && q > 0,
+		}
 		if q > 0 {
 			s.in.takeOff(d, it, m)
 		}
 		s.pop(src)
+		s.touch()
 		return true
 	}
 	return false
@@ -283,7 +298,7 @@ func (in *inbound) takeOff(d *msg.Delivery, it *item, m *msg.Message) {
 	if in.unacked == nil {
 		in.unacked = map[uint64]flight{}
 	}
-	in.unacked[d.Ref] = flight{ref: d.Ref, offset: m.Offset, regs: it.regs, qos: d.QoS, retained: it.retained}
+	in.unacked[d.Ref] = flight{ref: d.Ref, offset: m.Offset, regs: it.regs, qos: d.QoS, retained: it.retained, replayed: it.replayed}
 }
 
 // source is where an item waits.
@@ -303,6 +318,7 @@ func (s *Session) peek() (*item, source) {
 		return &in.fetched[0], fromSide
 	case len(in.redo) > 0 || len(in.side) > 0:
 		s.askReader()
+	case s.replaying():
 	case len(in.backlog) > 0:
 		return &in.backlog[0], fromLog
 	case in.queue.n > 0:
@@ -338,6 +354,7 @@ func popSlice(items *[]item) {
 func (s *Session) fit(it *item, m *msg.Message) (msg.QoS, bool) {
 	in := &s.in
 	in.matches = in.matches[:0]
+	protocol := s.hold.params.Protocol
 	var granted msg.QoS
 	for _, r := range it.regs {
 		if it.ref == 0 && r.gone.Load() {
@@ -345,7 +362,7 @@ func (s *Session) fit(it *item, m *msg.Message) (msg.QoS, bool) {
 		}
 		sub := r.sub.Load()
 		granted = max(granted, sub.QoS)
-		in.matches = append(in.matches, sub)
+		in.matches = append(in.matches, sub.seenBy(protocol))
 	}
 	if len(in.matches) == 0 {
 		return 0, false

@@ -3,6 +3,7 @@ package hub
 import (
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"parley/msg"
 )
@@ -13,7 +14,8 @@ import (
 // branches that share the topic's levels).
 type index struct {
 	mu       sync.Mutex
-	version  uint64 // changes with every add and remove
+	version  uint64        // changes with every add and remove
+	handled  atomic.Uint64 // last stored message that was given to the shard's sessions
 	exact    map[string]*bucket
 	root     levelNode
 	prefixes prefixNode

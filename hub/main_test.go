@@ -29,6 +29,9 @@ func open(t testing.TB, store persist.Store, change func(*Options)) *Hub {
 	if change != nil {
 		change(&o)
 	}
+	if o.Limits.Takeovers == 0 {
+		o.Limits.Takeovers = -1 // most tests take over as fast as they can
+	}
 	h, err := New(o)
 	if err != nil {
 		t.Fatal(err)
@@ -183,6 +186,26 @@ func newMem(t testing.TB) persist.Store {
 	s := mem.New()
 	t.Cleanup(func() { s.Close() })
 	return s
+}
+
+// newCuttable makes a store that can let go of single messages.
+func newCuttable() persist.Store { return mem.NewWith(mem.Options{SegmentMessages: 1}) }
+
+// cut drops the messages of namespace default up to upTo.
+func cut(t testing.TB, s persist.Store, upTo msg.Offset) {
+	t.Helper()
+	segments, err := s.Segments("default")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, seg := range segments {
+		if seg.Last > upTo {
+			continue
+		}
+		if err := s.Drop("default", seg, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // denying refuses topics and filters that begin with "denied".

@@ -15,18 +15,28 @@ type namespace struct {
 	name  string
 	epoch string
 
-	mu       sync.Mutex
-	head     msg.Offset // last committed message; retained is as of it
-	emitted  msg.Offset // last stored message that was emitted
-	seq      uint64     // of the last entry emitted, stored or transient
-	serial   uint16     // of the last transient message
-	tail     tail
-	retained retained
-	clients  map[string]*Session // by ClientID
-	wills    map[string]*will    // by session key
-	at       msg.Offset          // position of the last checkpoint written
-	control  uint64              // last control known to be reflected in wills
-	dirty    map[string][]byte   // checkpoint puts since then
+	mu        sync.Mutex
+	head      msg.Offset // last committed message; retained is as of it
+	emitted   msg.Offset // last stored message that was emitted
+	seq       uint64     // of the last entry emitted, stored or transient
+	serial    uint16     // of the last transient message
+	tail      tail
+	retained  retained
+	clients   map[string]*Session // by ClientID
+	wills     map[string]*will    // by session key
+	at        msg.Offset          // position of the last checkpoint written
+	atControl uint64              // and its last control record
+	control   uint64              // last control known to be reflected in wills
+	dirty     map[string][]byte   // checkpoint puts since then
+
+	keys *keys // owned by the committer
+
+	// to be written by the next checkpoint
+	touched       nameSet // sessions
+	touchedGroups nameSet // shared groups, by key
+	// while the store is loaded
+	loading       map[string]*sessionState
+	loadingGroups map[string]*groupState
 }
 
 // entry is one message on its way to the subscribers. The message goes when the
@@ -43,7 +53,8 @@ type entry struct {
 
 func newNamespace(h *Hub, name string) *namespace {
 	ns := &namespace{
-		hub: h, name: name, clients: map[string]*Session{}, wills: map[string]*will{}, dirty: map[string][]byte{},
+		hub: h, name: name, clients: map[string]*Session{}, loading: map[string]*sessionState{}, loadingGroups: map[string]*groupState{},
+		wills: map[string]*will{}, dirty: map[string][]byte{},
 	}
 	ns.tail.limit = h.lim.TailBytes
 	return ns
@@ -129,7 +140,7 @@ func (ns *namespace) load() error {
 	if err != nil {
 		return err
 	}
-	ns.epoch, ns.at, ns.head, ns.emitted = info.Epoch, info.At, info.Head, info.Head
+	ns.epoch, ns.at, ns.atControl, ns.head, ns.emitted = info.Epoch, info.At, info.AtControl, info.Head, info.Head
 	ns.control = max(ns.control, info.AtControl)
 	from := max(info.At+1, info.First)
 	for from <= info.Head && info.Head > 0 {
@@ -141,9 +152,17 @@ func (ns *namespace) load() error {
 			if m.Retain {
 				ns.retain(m)
 			}
+			ns.keys.note(m)
 		}
 		from = next
 	}
+	for _, s := range ns.hub.shards {
+		s.index(ns).handled.Store(uint64(ns.head))
+	}
+	if err := ns.restoreSessions(); err != nil {
+		return err
+	}
+	ns.restoreGroups()
 	return nil
 }
 

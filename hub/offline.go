@@ -20,6 +20,7 @@ type flight struct {
 	qos      msg.QoS
 	packetID uint16
 	retained bool
+	replayed bool
 	received uint64 // at QoS 2: the peer has it, PUBREL comes next; in the order of the PUBRECs
 	resend   bool   // was sent on an earlier connection and not yet on this one
 }
@@ -52,7 +53,10 @@ func (s *Session) goOffline(head msg.Offset) {
 	}
 	var side []sideItem
 	for _, it := range in.fetched {
-		if it.ref == 0 {
+		switch {
+		case it.replayed && it.ref == 0:
+			it.rewind()
+		case it.ref == 0:
 			side = append(side, sideItem{offset: it.m.Offset, regs: it.regs})
 		}
 	}

@@ -19,6 +19,7 @@ type gated struct {
 	arrived  chan int // number of messages of a commit that waits
 	proceed  chan error
 	released chan struct{}
+	controls bool // commits of control records wait too
 }
 
 // newGated makes a gate that opens at the end of the test at the latest: call it
@@ -28,7 +29,7 @@ func newGated(s persist.Store) *gated {
 }
 
 func (g *gated) Commit(b *persist.Batch, done func(error)) {
-	if len(b.Appends) == 0 { // checkpoints and controls pass
+	if len(b.Appends) == 0 && (!g.controls || len(b.Controls) == 0) { // checkpoints pass
 		g.Store.Commit(b, done)
 		return
 	}

@@ -5,15 +5,19 @@ import (
 
 	"parley/auth"
 	"parley/msg"
+	"parley/persist"
 )
 
 // Publish: see subproto.Session.
-func (c *hold) Publish(m *msg.Message, done func(msg.Offset, error)) {
+func (c *hold) Publish(m *msg.Message, done func(msg.Offset, error)) { c.publish(m, nil, done) }
+
+// publish is Publish; ctl, if not nil, is committed with the message.
+func (c *hold) publish(m *msg.Message, ctl *persist.Control, done func(msg.Offset, error)) {
 	stored := false
 	err := c.alive()
 	if err == nil {
-		m.Origin.Session, m.Origin.User, m.Origin.Role = c.s.id, c.s.user.User, c.s.role
-		err = c.s.hub.checkPublish(c.s.ns, c.s.user, m)
+		m.Origin.Session, m.Origin.User, m.Origin.Role = c.s.id, c.who.id.User, c.who.role
+		err = c.s.hub.checkPublish(c.s.ns, c.who.id, m)
 	}
 	if err == nil {
 		stored, err = c.s.hub.storing(m)
@@ -26,6 +30,9 @@ func (c *hold) Publish(m *msg.Message, done func(msg.Offset, error)) {
 		}
 	case err != nil || stored || queued:
 		o := op{c: c, ns: c.s.ns, m: m, stored: stored, size: m.Size(), err: err, done: done}
+		if stored {
+			o.control, o.key = ctl, newKeyed(m)
+		}
 		c.s.hub.park(c, o.size)
 		c.submitted.Add(1)
 		c.s.hub.com.submit(o)
@@ -49,6 +56,9 @@ func (h *Hub) checkPublish(ns *namespace, id *auth.Identity, m *msg.Message) err
 		return err
 	}
 	if err := msg.Publishable(m.Topic); err != nil {
+		return err
+	}
+	if err := checkKey(m.Key); err != nil {
 		return err
 	}
 	if n := m.Size(); n > h.lim.MessageBytes+sizeSlack {
@@ -87,10 +97,10 @@ func (h *Hub) storing(m *msg.Message) (bool, error) {
 	switch {
 	case rule == StoreAll:
 		return true, nil
-	case rule == StoreNone && m.QoS > 0:
+	case rule == StoreNone && (m.QoS > 0 || m.Key != ""):
 		return false, msg.ErrNotStored
 	case rule == StoreNone:
 		return false, nil
 	}
-	return m.QoS > 0 || m.Retain, nil
+	return m.QoS > 0 || m.Retain || m.Key != "", nil
 }

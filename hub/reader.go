@@ -19,6 +19,10 @@ const sideChunk = 128
 // job is what reads the log: a session or a shared group.
 type job interface{ readMore() }
 
+// abandoner is a job that somebody waits for: abandon is called instead of
+// readMore when the readers have stopped.
+type abandoner interface{ abandon() }
+
 // readers fetch from the store what sessions and groups ask for, because a
 // session's handler must not wait for the disk. A job is in the queue at most
 // once.
@@ -46,15 +50,32 @@ func (r *readers) run(ctx context.Context) {
 	r.mu.Lock()
 	r.stop = true
 	r.cond.Broadcast()
+	left := r.queue
+	r.queue = nil
 	r.mu.Unlock()
 	wg.Wait()
+	for _, j := range left {
+		abandon(j)
+	}
 }
 
 func (r *readers) submit(j job) {
 	r.mu.Lock()
-	r.queue = append(r.queue, j)
-	r.cond.Signal()
+	stopped := r.stop
+	if !stopped {
+		r.queue = append(r.queue, j)
+		r.cond.Signal()
+	}
 	r.mu.Unlock()
+	if stopped {
+		abandon(j)
+	}
+}
+
+func abandon(j job) {
+	if a, ok := j.(abandoner); ok {
+		a.abandon()
+	}
 }
 
 func (r *readers) work() {
@@ -97,16 +118,19 @@ func (c *hold) sideRead(items []sideItem) {
 
 // task is what one turn of a reader does for a session.
 type task struct {
-	gen  uint64
-	redo []flight
-	side []sideItem
-	lag  lag
-	away []span
-	regs []*registration
+	gen   uint64
+	redo  []flight
+	side  []sideItem
+	past  []cursor
+	lag   lag
+	away  []span
+	regs  []*registration
+	done  map[msg.Offset]bool
+	doubt msg.Offset
 }
 
 // readMore reads one chunk: of what is sent again, else of the retained values,
-// else of the log. If the session has changed hands meanwhile, what was read is
+// else of replays, else of the log. If the session has changed hands meanwhile, what was read is
 // for nobody.
 func (s *Session) readMore() {
 	t, ok := s.nextTask()
@@ -118,9 +142,11 @@ func (s *Session) readMore() {
 	var err error
 	switch {
 	case len(t.redo) > 0:
-		items = s.readRedo(t.redo)
+		items = s.readRedo(&t)
 	case len(t.side) > 0:
-		items = s.readSide(t.side)
+		items = s.readSide(&t)
+	case len(t.past) > 0:
+		items, err = s.readReplays(t.past)
 	case t.lag.on:
 		items, next, err = s.readLag(t)
 	}
@@ -140,6 +166,8 @@ func (s *Session) readMore() {
 		s.in.side = s.in.side[len(t.side):]
 		s.in.sideRefs -= sideRefs(t.side)
 		s.in.fetched = append(s.in.fetched, items...)
+	case len(t.past) > 0:
+		s.moveReplays(t.past, items, err)
 	case t.lag.on:
 		s.caughtUp(t.lag, items, next, err)
 	}
@@ -158,9 +186,9 @@ func (s *Session) nextTask() (task, bool) {
 	s.in.taken = true
 	t := task{
 		gen: s.gen, redo: slices.Clone(s.in.redo[:min(sideChunk, len(s.in.redo))]), side: s.in.side[:min(sideChunk, len(s.in.side))],
-		lag: s.in.lag, away: s.in.away,
+		past: s.in.cursors(), lag: s.in.lag, away: s.in.away, done: s.in.restored.done, doubt: s.in.restored.doubt,
 	}
-	if t.lag.on {
+	if t.lag.on || len(t.redo) > 0 {
 		t.regs = make([]*registration, 0, len(s.regs))
 		for _, r := range s.regs {
 			t.regs = append(t.regs, r)
@@ -169,13 +197,28 @@ func (s *Session) nextTask() (task, bool) {
 	return t, true
 }
 
+// matching lists those of the session's own filters that match a topic.
+func (t *task) matching(topic string) (found []*registration) {
+	for _, r := range t.regs {
+		if r.filter.Group == "" && r.filter.Matches(topic) {
+			found = append(found, r)
+		}
+	}
+	return found
+}
+
 // readRedo reads what is to be sent again. What is not in the log any more, or
 // has expired, is given up.
-func (s *Session) readRedo(redo []flight) []item {
-	items := make([]item, 0, len(redo))
-	for _, f := range redo {
+func (s *Session) readRedo(t *task) []item {
+	items := make([]item, 0, len(t.redo))
+	for _, f := range t.redo {
 		if m := s.ns.readOne(f.offset); m != nil {
-			items = append(items, item{m: m, regs: f.regs, retained: f.retained, ref: f.ref})
+			if len(f.regs) == 0 { // it was sent before a start of the broker
+				if f.regs = t.matching(m.Topic); len(f.regs) == 0 {
+					f.regs = []*registration{unheld(m.Topic, f.qos)}
+				}
+			}
+			items = append(items, item{m: m, regs: f.regs, retained: f.retained, replayed: f.replayed, ref: f.ref})
 			continue
 		}
 		s.mu.Lock()
@@ -183,6 +226,14 @@ func (s *Session) readRedo(redo []flight) []item {
 		s.mu.Unlock()
 	}
 	return items
+}
+
+// unheld stands for the filters, since removed, for which a delivery was sent.
+func unheld(topic string, q msg.QoS) *registration {
+	f := msg.Filter{Pattern: topic}
+	r := &registration{filter: f}
+	r.sub.Store(newSubscription(&msg.Subscription{Filter: f, QoS: q}, ""))
+	return r
 }
 
 // readOne reads one message; nil if it is not there.
@@ -199,9 +250,12 @@ func (ns *namespace) readOne(at msg.Offset) *msg.Message {
 }
 
 // readSide reads retained values.
-func (s *Session) readSide(side []sideItem) []item {
-	items := make([]item, 0, len(side))
-	for _, it := range side {
+func (s *Session) readSide(t *task) []item {
+	items := make([]item, 0, len(t.side))
+	for _, it := range t.side {
+		if t.done[it.offset] {
+			continue
+		}
 		m := s.ns.readOne(it.offset)
 		if m == nil {
 			continue
@@ -210,10 +264,10 @@ func (s *Session) readSide(side []sideItem) []item {
 			s.ns.forgetRetained(m.Topic, m.Offset)
 			continue
 		}
-		if m.Restrict != nil && (m.Restrict.BySession() || !m.Restrict.Allows(s.id, s.user.User, s.role)) {
+		if w := s.who.Load(); m.Restrict != nil && (m.Restrict.BySession() || !m.Restrict.Allows(s.id, w.id.User, w.role)) {
 			continue // restrictions by session id reach only sessions live at the commit
 		}
-		items = append(items, item{m: m, regs: it.regs, retained: true})
+		items = append(items, item{m: m, regs: it.regs, retained: true, again: it.again})
 	}
 	return items
 }
@@ -230,21 +284,17 @@ func (s *Session) readLag(t task) ([]item, msg.Offset, error) {
 	for _, m := range ms {
 		found, ok := byTopic[m.Topic]
 		if !ok {
-			for _, r := range t.regs {
-				if r.filter.Group == "" && r.filter.Matches(m.Topic) {
-					found = append(found, r)
-				}
-			}
+			found = t.matching(m.Topic)
 			byTopic[m.Topic] = found
 		}
 		found = s.since(m, found)
 		if len(found) == 0 || absent(t.away, m.Offset) && (m.QoS == 0 || granted(found) == 0) {
 			continue
 		}
-		if !s.mayReceive(m) {
+		if t.done[m.Offset] || !s.mayReceive(m) {
 			continue
 		}
-		items = append(items, item{m: m, regs: found})
+		items = append(items, item{m: m, regs: found, again: m.Offset <= t.doubt})
 		if refs += len(found) - 1; refs > queueRefs {
 			return items, m.Offset + 1, nil
 		}

@@ -25,12 +25,14 @@ type Session struct {
 	ns    *namespace
 	id    uint64
 	name  string // ClientID; "" = ends with its connection
-	user  *auth.Identity
-	role  string
+	owner string // the user whose it is
 	shard *shard
+	who   atomic.Pointer[person] // of the connection that has it, or had it last
 
 	// owned by the shard
 	touched bool
+
+	contest *contest // guarded by ns.mu; nil: it has not changed hands
 
 	// guarded by mu
 	mu     sync.Mutex
@@ -38,10 +40,21 @@ type Session struct {
 	gen    uint64 // changes whenever hold does
 	expiry time.Duration
 	timer  *time.Timer // ends the session; runs while hold is nil
-	regs   map[msg.Filter]*registration
-	in     inbound           // what waits to be delivered
-	exact  map[uint16]*exact // publishes at QoS 2 that are not released
-	shared []*group          // groups the session is a member of
+	ends   int64       // Unix milliseconds when it does; 0: not set
+	// durable: it is on disk, or will be with the commit that its first connection
+	// waits for. dirty: it has changed since the last checkpoint, which saved next.
+	durable, dirty bool
+	saved          msg.Offset
+	regs           map[msg.Filter]*registration
+	in             inbound           // what waits to be delivered
+	exact          map[uint16]*exact // publishes at QoS 2 that are not released
+	shared         []*group          // groups the session is a member of
+}
+
+// person is an identity as the hub looks at it for every message.
+type person struct {
+	id   *auth.Identity
+	role string
 }
 
 // hold is one connection's hold on a session (subproto.Session). Another
@@ -51,11 +64,16 @@ type hold struct {
 	s      *Session // nil if Attach failed
 	peer   subproto.Peer
 	params msg.SessionParams
+	who    *person
+
+	unrecorded error // why the session could not be stored; the committer's until Attach is done
 
 	// publishing
 	submitted    atomic.Int32 // ops in the committer's queue
 	parked       parked
 	waitsForRoom atomic.Bool // has publishes parked for a full store
+
+	histories atomic.Int32 // being read
 
 	// owned by the committer
 	marked  bool
@@ -78,12 +96,41 @@ const (
 type registration struct {
 	s      *Session
 	filter msg.Filter
-	sub    atomic.Pointer[msg.Subscription] // replaced by a repeated Subscribe
-	from   uint64                           // transient entries with a seq up to this are not for it
-	start  msg.Offset                       // stored messages up to this are not for it
+	sub    atomic.Pointer[subscription] // replaced by a repeated Subscribe
+	from   uint64                       // transient entries with a seq up to this are not for it
+	start  msg.Offset                   // stored messages up to this are not for it
 	gone   atomic.Bool
-	group  *group // the shared group: of a member's registration, or of the group's own, whose s is nil
-	pos    int    // in its bucket; guarded by the index
+	stored bool    // is on disk with its session; guarded by s.mu
+	replay *replay // its way through the past; nil: none, or over. Guarded by the session's mu
+	group  *group  // the shared group: of a member's registration, or of the group's own, whose s is nil
+	pos    int     // in its bucket; guarded by the index
+}
+
+// subscription is what was asked for, and by which protocol: a Handle means
+// something to that one only.
+type subscription struct {
+	msg.Subscription
+	via  string
+	bare *msg.Subscription // without Handle, for the others
+}
+
+func newSubscription(sub *msg.Subscription, via string) *subscription {
+	own := &subscription{Subscription: *sub, via: via}
+	own.bare = &own.Subscription
+	if sub.Handle != 0 {
+		bare := *sub
+		bare.Handle = 0
+		own.bare = &bare
+	}
+	return own
+}
+
+// seenBy returns it as a protocol may see it.
+func (o *subscription) seenBy(protocol string) *msg.Subscription {
+	if o.via == protocol {
+		return &o.Subscription
+	}
+	return o.bare
 }
 
 // ID implements subproto.Session, like the other exported methods of hold.
@@ -105,8 +152,18 @@ func (c *hold) SetExpiry(d time.Duration) {
 	defer c.s.mu.Unlock()
 	c.params.Expiry = d
 	if c.state == holdLive {
-		c.s.expiry = d
+		c.s.setExpiry(d)
 	}
+}
+
+// setExpiry changes how long s outlives its connections. A session that begins
+// to do so is written by the next checkpoint. s.mu is held.
+func (s *Session) setExpiry(d time.Duration) {
+	s.expiry = d
+	if s.name != "" && d > 0 {
+		s.durable = true
+	}
+	s.touch()
 }
 
 // err tells why the hold can do nothing any more. s.mu is held.

@@ -195,7 +195,7 @@ func TestSubscriptionQuota(t *testing.T) {
 	if err := c.trySubscribe(msg.Subscription{Filter: msg.Filter{Pattern: "c"}}); !errors.Is(err, msg.ErrTooManySubs) {
 		t.Fatal(err)
 	}
-	for _, f := range []string{"$replay/earliest/a", "$gap/#"} {
+	for _, f := range []string{"$replay/earliest/a", "$rpc/a"} {
 		if err := c.trySubscribe(msg.Subscription{Filter: msg.Filter{Pattern: f}}); !errors.Is(err, msg.ErrNotSupported) {
 			t.Fatalf("%s: %v", f, err)
 		}
@@ -228,4 +228,23 @@ func TestCloseWithPublishesUnderWay(t *testing.T) {
 	c.Close(msg.CloseLost)
 	g.proceed <- nil
 	sub.expect("x")
+}
+
+// A subscription to one's own gaps belongs to the session like any other; no
+// message comes there.
+func TestSubscriptionToGaps(t *testing.T) {
+	h := open(t, newMem(t), nil)
+	d, _ := device(t, h)
+	d.subscribe("$gap/#")
+	if err := d.trySubscribe(msg.Subscription{Filter: msg.Filter{Pattern: "$gap/#", Group: "g"}}); !errors.Is(err, msg.ErrFilterInvalid) {
+		t.Fatalf("shared: %v", err)
+	}
+	d.Close(msg.CloseLost)
+	d, r := device(t, h)
+	if len(r.Subscriptions) != 1 || r.Subscriptions[0].Filter.Pattern != "$gap/#" {
+		t.Fatalf("%+v", r.Subscriptions)
+	}
+	if _, err := d.try(&msg.Message{Topic: "$gap/a", QoS: 1}); !errors.Is(err, msg.ErrTopicReserved) {
+		t.Fatal(err)
+	}
 }

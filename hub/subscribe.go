@@ -21,7 +21,7 @@ func (c *hold) Subscribe(subs []msg.Subscription, done func([]msg.SubscribeResul
 		return
 	}
 	for i := range subs {
-		results[i].Err = s.maySubscribe(subs[i].Filter)
+		results[i].Err = s.maySubscribe(&subs[i])
 	}
 	var found []sideItem
 	burst := c.newBurst()
@@ -30,9 +30,75 @@ func (c *hold) Subscribe(subs []msg.Subscription, done func([]msg.SubscribeResul
 			results[i].Start, results[i].Err = c.subscribeOne(&subs[i], burst, &found)
 		}
 	}
-	done(results)
+	var side []sideItem
 	if len(found) > 0 {
-		c.sideRead(mergeSide(found))
+		side = mergeSide(found)
+	}
+	finish := func() {
+		c.storeFilters(subs, results, side, done)
+		if len(side) > 0 {
+			c.sideRead(side)
+		}
+	}
+	if !c.resolve(subs, results, finish, done) {
+		finish()
+	}
+}
+
+// storeFilters makes the filters of a durable session durable, then calls done.
+// If that fails the new ones are taken back.
+func (c *hold) storeFilters(subs []msg.Subscription, results []msg.SubscribeResult, side []sideItem, done func([]msg.SubscribeResult)) {
+	s := c.s
+	s.mu.Lock()
+	var regs []*registration
+	for i := range subs {
+		if r := s.regs[subs[i].Filter]; results[i].Err == nil && r != nil {
+			regs = append(regs, r)
+		}
+	}
+	if !s.durable || len(regs) == 0 {
+		s.mu.Unlock()
+		done(results)
+		return
+	}
+	states := s.filterStates(regs, side)
+	s.in.gate++
+	s.touch()
+	s.mu.Unlock()
+	c.submitControl(s.control(controlFilters, func(e *encoder) { e.filters(states) }), false, func(err error) {
+		s.mu.Lock()
+		s.in.gate--
+		for _, r := range regs {
+			r.stored = r.stored || err == nil
+		}
+		s.mu.Unlock()
+		if err != nil {
+			c.takeBack(regs)
+			for i := range results {
+				results[i].Err = cmp.Or(results[i].Err, err)
+			}
+		}
+		done(results)
+	})
+}
+
+// takeBack removes new filters that could not be stored.
+func (c *hold) takeBack(regs []*registration) {
+	s := c.s
+	for _, r := range regs {
+		s.mu.Lock()
+		held := s.regs[r.filter] == r && !r.stored
+		if held {
+			delete(s.regs, r.filter)
+			if r.group != nil {
+				s.leaveGroup(r)
+			}
+		}
+		s.touch()
+		s.mu.Unlock()
+		if held {
+			s.unindex(r)
+		}
 	}
 }
 
@@ -94,21 +160,29 @@ func (c *hold) subscribeOne(sub *msg.Subscription, b *burst, found *[]sideItem) 
 }
 
 // sends tells whether retained values are sent on subscribing: never to a
-// shared group [MQTT 5, 4.8.2].
+// shared group [MQTT 5, 4.8.2], nor to who asks for the past.
 func sends(sub *msg.Subscription, isNew bool) bool {
-	return sub.Filter.Group == "" && (sub.Retained == msg.RetainSend || sub.Retained == msg.RetainSendNew && isNew)
+	return sub.Filter.Group == "" && sub.From.Kind == msg.ReplayNone && (sub.Retained == msg.RetainSend || sub.Retained == msg.RetainSendNew && isNew)
 }
 
-func (s *Session) maySubscribe(f msg.Filter) error {
+func (s *Session) maySubscribe(sub *msg.Subscription) error {
+	f := sub.Filter
 	if err := f.Validate(); err != nil {
+		return err
+	}
+	if err := mayReplay(sub); err != nil {
 		return err
 	}
 	first, _, _ := strings.Cut(f.Pattern, "/")
 	switch first {
-	case "$replay", "$gap", "$rpc", "$callee", "$share":
+	case "$replay", "$rpc", "$callee", "$share":
 		return fmt.Errorf("%w: subscriptions below %s", msg.ErrNotSupported, first)
+	case "$gap": // no message comes there: its engine tells the session of its own gaps
+		if f.Group != "" {
+			return fmt.Errorf("%w: a shared %s", msg.ErrFilterInvalid, first)
+		}
 	}
-	if err := s.hub.policy.Filter(s.user, s.ns.name, f); err != nil {
+	if err := s.hub.policy.Filter(s.who.Load().id, s.ns.name, f); err != nil {
 		s.hub.drops.deniedSubscribe.Inc()
 		return err
 	}
@@ -124,20 +198,25 @@ func (c *hold) register(sub *msg.Subscription, start msg.Offset) (*registration,
 	if err := c.err(); err != nil {
 		return nil, err
 	}
-	own := *sub
-	if r := s.regs[sub.Filter]; r != nil { // replaced without losing a message [MQTT-3.8.4-3]
-		r.sub.Store(&own)
+	own := newSubscription(sub, c.params.Protocol)
+	if r := s.regs[sub.Filter]; r != nil && sub.From.Kind != msg.ReplayNone {
+		s.replace(r)
+	} else if r != nil { // replaced without losing a message [MQTT-3.8.4-3]
+		r.sub.Store(own)
 		return r, nil
 	}
 	if len(s.regs) >= s.hub.lim.Subscriptions {
 		return nil, fmt.Errorf("%w: %d are allowed", msg.ErrTooManySubs, s.hub.lim.Subscriptions)
 	}
 	r := &registration{s: s, filter: sub.Filter, from: s.ns.seq, start: start}
-	r.sub.Store(&own)
+	r.sub.Store(own)
 	if s.regs == nil {
 		s.regs = map[msg.Filter]*registration{}
 	}
 	s.regs[sub.Filter] = r
+	if sub.From.Kind != msg.ReplayNone {
+		s.replayFrom(r, start)
+	}
 	if sub.Filter.Group != "" {
 		s.shared = append(s.shared, s.hub.joinGroup(s.ns, r))
 	} else {
@@ -151,33 +230,63 @@ func (c *hold) register(sub *msg.Subscription, start msg.Offset) (*registration,
 func (c *hold) Unsubscribe(filters []msg.Filter, done func([]error)) {
 	results := make([]error, len(filters))
 	s := c.s
-	for i, f := range filters {
-		if s == nil {
+	if s == nil {
+		for i := range results {
 			results[i] = msg.ErrSessionClosed
-			continue
 		}
-		s.mu.Lock()
-		err := c.err()
-		r := s.regs[f]
-		if err != nil {
-			r = nil
-		}
-		if r != nil {
-			delete(s.regs, f)
-			r.gone.Store(true)
-			if r.group != nil {
-				s.leaveGroup(r)
-			}
-		} else if err == nil {
-			err = msg.ErrNoSubscription
-		}
-		s.mu.Unlock()
-		results[i] = err
-		if r != nil {
-			s.unindex(r)
+		done(results)
+		return
+	}
+	var removed []msg.Filter
+	for i, f := range filters {
+		if results[i] = c.unsubscribeOne(f); results[i] == nil {
+			removed = append(removed, f)
 		}
 	}
-	done(results)
+	s.mu.Lock()
+	durable := s.durable && len(removed) > 0
+	s.touch()
+	s.mu.Unlock()
+	if !durable {
+		done(results)
+		return
+	}
+	ctl := s.control(controlUnfilter, func(e *encoder) {
+		e.count(len(removed))
+		for _, f := range removed {
+			e.filter(f)
+		}
+	})
+	// It waits for a full store: the filter is gone, and cannot come back.
+	c.submitControl(ctl, true, func(err error) {
+		for i := range results {
+			results[i] = cmp.Or(results[i], err)
+		}
+		done(results)
+	})
+}
+
+func (c *hold) unsubscribeOne(f msg.Filter) error {
+	s := c.s
+	s.mu.Lock()
+	err := c.err()
+	r := s.regs[f]
+	switch {
+	case err != nil:
+	case r == nil:
+		err = msg.ErrNoSubscription
+	default:
+		delete(s.regs, f)
+		r.gone.Store(true)
+		if r.group != nil {
+			s.leaveGroup(r)
+		}
+	}
+	s.mu.Unlock()
+	if err == nil {
+		s.unindex(r)
+	}
+	return err
 }
 
 // unindex takes a registration out of the index, or out of its group.

@@ -40,8 +40,9 @@ type willTimers struct {
 
 func newWill(c *hold) *will {
 	w, s := c.params.Will, c.s
-	w.Message.Origin = msg.Origin{Session: s.id, User: s.user.User, Role: s.role}
-	return &will{ns: s.ns, key: willKey(s), msg: w.Message, delay: w.Delay, lives: w.Lifetime, user: s.user, owner: c}
+	w.Message.Key = "" // it is published once whatever its client sends
+	w.Message.Origin = msg.Origin{Session: s.id, User: c.who.id.User, Role: c.who.role}
+	return &will{ns: s.ns, key: willKey(s), msg: w.Message, delay: w.Delay, lives: w.Lifetime, user: c.who.id, owner: c}
 }
 
 // willKey names a session across connections, or one that ends with its own.
@@ -65,14 +66,16 @@ func (c *hold) SetWill(w *msg.Will, done func(error)) {
 		done(nil)
 		return
 	}
-	if err := s.hub.checkPublish(s.ns, s.user, w.Message); err != nil {
+	if err := s.hub.checkPublish(s.ns, c.who.id, w.Message); err != nil {
 		done(err)
 		return
 	}
 	s.ns.storeWill(newWill(c), c, done)
 }
 
-// storeWill makes w durable, then calls done on the committer.
+// storeWill makes w durable, then calls done on the committer. Whoever changes
+// ns.wills submits the record of it under ns.mu: the store then ends with what
+// the memory ends with.
 func (ns *namespace) storeWill(w *will, c *hold, done func(error)) {
 	value, err := encodeWill(w)
 	if err != nil {
@@ -80,8 +83,12 @@ func (ns *namespace) storeWill(w *will, c *hold, done func(error)) {
 		return
 	}
 	ns.mu.Lock()
+	if err := ns.ousted(c); err != nil { // the key is that of another connection's will now
+		ns.mu.Unlock()
+		done(err)
+		return
+	}
 	ns.wills[w.key] = w
-	ns.mu.Unlock()
 	c.submitted.Add(1)
 	ns.hub.com.submit(op{
 		c: c, ns: ns, control: &persist.Control{Namespace: ns.name, Kind: controlWill, Key: w.key, Value: value},
@@ -96,26 +103,47 @@ func (ns *namespace) storeWill(w *will, c *hold, done func(error)) {
 			done(err)
 		},
 	})
+	ns.mu.Unlock()
+}
+
+// ousted tells whether another connection has c's session or its ClientID.
+// ns.mu is held.
+func (ns *namespace) ousted(c *hold) error {
+	if s := c.s; s != nil && s.name != "" && ns.clients[s.name] != s {
+		return msg.ErrTakenOver
+	}
+	return c.alive()
 }
 
 // dropWill discards the connection's will after a proper goodbye.
 func (ns *namespace) dropWill(c *hold) {
 	ns.mu.Lock()
-	w := ns.wills[willKey(c.s)]
-	if w == nil || w.owner != c {
-		ns.mu.Unlock()
-		return
+	defer ns.mu.Unlock()
+	if w := ns.wills[willKey(c.s)]; w != nil && w.owner == c {
+		delete(ns.wills, w.key)
+		ns.forgetWill(w.key)
 	}
-	delete(ns.wills, w.key)
-	ns.mu.Unlock()
-	ns.forgetWill(w.key)
 }
 
+// forgetWill has the store forget a will. ns.mu is held.
 func (ns *namespace) forgetWill(key string) {
-	ns.hub.com.submit(op{ns: ns, control: &persist.Control{Namespace: ns.name, Kind: controlWill, Key: key}})
+	if gone := ns.willGone(key); gone != nil {
+		ns.hub.com.submit(op{ns: ns, control: gone})
+	}
 }
 
-// finishWill settles the connection's will when it has ended.
+// willGone is the record that a will is over; nil if the record of a newer one
+// has replaced it already. ns.mu is held.
+func (ns *namespace) willGone(key string) *persist.Control {
+	if ns.wills[key] != nil {
+		return nil
+	}
+	return &persist.Control{Namespace: ns.name, Kind: controlWill, Key: key}
+}
+
+// finishWill settles the connection's will when it has ended. Close calls it
+// while the connection still holds the session, so that who comes next finds the
+// will settled, or settles it himself (succeedWill).
 func (c *hold) finishWill(how msg.CloseHow) {
 	ns := c.s.ns
 	if how == msg.CloseGoodbye {
@@ -133,50 +161,59 @@ func (c *hold) finishWill(how msg.CloseHow) {
 	wait := min(w.delay, c.params.Expiry)
 	if wait > 0 {
 		w.timer = time.AfterFunc(wait, func() { ns.fireWill(w) })
-	}
-	ns.mu.Unlock()
-	if wait <= 0 {
-		ns.fireWill(w)
-	}
-}
-
-// cancelWill settles a will that waits for the session that c now continues.
-func (ns *namespace) cancelWill(c *hold) {
-	if c.params.ClientID == "" {
-		return
-	}
-	ns.mu.Lock()
-	w := ns.wills[willKey(c.s)]
-	if w == nil || w.owner != nil || w.timer != nil && !w.timer.Stop() {
 		ns.mu.Unlock()
-		return
-	}
-	if c.params.CleanStart && !w.restored() { // the old session ends here
-		ns.mu.Unlock()
-		ns.fireWill(w)
 		return
 	}
 	delete(ns.wills, w.key)
 	ns.mu.Unlock()
+	ns.publishWill(w)
+}
+
+// succeedWill settles the will that the connection before c left, or still had
+// when c took its ClientID; resumed tells whether c continues the session. It
+// returns the will if it is to be published. ns.mu is held.
+func (ns *namespace) succeedWill(c *hold, resumed bool) *will {
+	if c.params.ClientID == "" {
+		return nil
+	}
+	w := ns.wills[willKey(c.s)]
+	if w == nil {
+		return nil
+	}
+	delete(ns.wills, w.key)
+	over := w.timer != nil && !w.timer.Stop() // fireWill is on its way, and finds nothing
+	switch {
+	case over:
+		return w
+	case w.restored():
+	case !resumed || w.delay <= 0: // the old session ends here, or its delay is over [MQTT-3.1.3-9]
+		return w
+	}
 	ns.forgetWill(w.key)
+	return nil
 }
 
 // restored tells whether the will comes from the previous run, whose clients
 // are given time to come back.
 func (w *will) restored() bool { return w.msg.Origin.Session == 0 }
 
-// fireWill publishes w, if it still waits and its user still may.
+// fireWill publishes w if it still waits.
 func (ns *namespace) fireWill(w *will) {
-	if !ns.hub.wills.running() { // it stays in the store for the next start
-		return
-	}
 	ns.mu.Lock()
 	due := ns.wills[w.key] == w && w.owner == nil
 	if due {
 		delete(ns.wills, w.key)
 	}
 	ns.mu.Unlock()
-	if !due {
+	if due {
+		ns.publishWill(w)
+	}
+}
+
+// publishWill publishes w, which ns.wills does not hold any more, if its user
+// still may.
+func (ns *namespace) publishWill(w *will) {
+	if !ns.hub.wills.running() { // it stays in the store for the next start
 		return
 	}
 	if w.lives > 0 {
@@ -186,14 +223,15 @@ func (ns *namespace) fireWill(w *will) {
 	if err == nil {
 		err = ns.hub.checkPublish(ns, w.user, w.msg)
 	}
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
 	if err != nil {
 		ns.hub.log.Info("a will is not published", "namespace", ns.name, "topic", w.msg.Topic, "user", w.user.User, "error", err)
 		ns.forgetWill(w.key)
 		return
 	}
 	ns.hub.com.submit(op{
-		ns: ns, m: w.msg, stored: stored, size: w.msg.Size(),
-		control: &persist.Control{Namespace: ns.name, Kind: controlWill, Key: w.key},
+		ns: ns, m: w.msg, stored: stored, size: w.msg.Size(), control: ns.willGone(w.key),
 		done: func(_ msg.Offset, err error) {
 			if err != nil {
 				ns.keepWill(w)
@@ -202,11 +240,13 @@ func (ns *namespace) fireWill(w *will) {
 	})
 }
 
-// keepWill takes back a will that could not be stored, for another try.
+// keepWill takes back a will that could not be stored, for another try. It stays
+// due, whoever comes.
 func (ns *namespace) keepWill(w *will) {
 	ns.mu.Lock()
 	defer ns.mu.Unlock()
 	if ns.wills[w.key] == nil {
+		w.delay = 0
 		ns.wills[w.key] = w
 		w.timer = time.AfterFunc(retryFull, func() { ns.fireWill(w) })
 	}
@@ -304,13 +344,23 @@ func (ns *namespace) loadPut(p persist.Put) error {
 	if key, ok := strings.CutPrefix(p.Key, willPrefix); ok {
 		return ns.loadWill(key, p.Value)
 	}
+	if key, ok := strings.CutPrefix(p.Key, sessionPrefix); ok {
+		return ns.loadSession(key, p.Value)
+	}
+	if key, ok := strings.CutPrefix(p.Key, groupPrefix); ok {
+		return ns.loadGroup(key, p.Value)
+	}
+	if isKeys(p.Key) {
+		return ns.keys.load(p.Key, p.Value)
+	}
 	return fmt.Errorf("checkpoint key %q is unknown", p.Key)
 }
 
 func (ns *namespace) loadControl(c persist.Control) error {
 	ns.control = max(ns.control, c.Seq)
 	if c.Kind != controlWill {
-		return fmt.Errorf("control record %d is of unknown kind %d", c.Seq, c.Kind)
+		ns.touched.add(c.Key)
+		return ns.applyControl(c)
 	}
 	ns.dirty[willPrefix+c.Key] = c.Value
 	return ns.loadWill(c.Key, c.Value)

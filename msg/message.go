@@ -34,7 +34,7 @@ type Message struct {
 	Origin   Origin
 	NoEcho   bool         // the publisher's own session does not get it
 	Restrict *Restriction // nil = everybody who may subscribe
-	Key      string       // idempotency key, "" = none
+	Key      string       // idempotency key, "" = none, at most 256 bytes; with one the message is stored, once
 
 	// Set by hub and store, see the package comment.
 	Offset Offset // 0: transient
@@ -54,7 +54,7 @@ func (m *Message) Expired(now int64) bool { return m.Expires != 0 && m.Expires <
 // Size estimates the bytes of memory the message holds on to; limits are
 // counted with it.
 func (m *Message) Size() int {
-	n := 256 + len(m.Topic) + len(m.Payload.Data) + len(m.Payload.ContentType) + len(m.ResponseTopic) + len(m.Correlation)
+	n := 256 + len(m.Topic) + len(m.Payload.Data) + len(m.Payload.ContentType) + len(m.ResponseTopic) + len(m.Correlation) + len(m.Key)
 	for i := range m.User {
 		n += 32 + len(m.User[i].Name) + len(m.User[i].Value)
 	}

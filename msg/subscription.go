@@ -62,7 +62,7 @@ type HistoryQuery struct {
 // immutable.
 type HistoryResult struct {
 	Messages    []*Message
-	More        bool   // there are more beyond Limit
+	More        bool   // there are more: beyond Limit, or than fits into one answer (1 MiB)
 	Epoch       string // names the log that offsets belong to
 	First, Head Offset // oldest and newest stored message of the namespace
 }

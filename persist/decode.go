@@ -52,6 +52,78 @@ func RecordTime(rec []byte) (int64, bool) {
 	return t, n > 0
 }
 
+// RecordTopic finds the topic of a record that CheckRecord has passed, without
+// decoding it; the slice is part of rec. The error is ErrCorrupt.
+func RecordTopic(rec []byte) ([]byte, error) {
+	d := decoder{rest: rec[recordHead:]}
+	if len(d.rest) < 3 {
+		return nil, fmt.Errorf("record: flags missing: %w", ErrCorrupt)
+	}
+	flags := uint32(d.rest[0]) | uint32(d.rest[1])<<8 | uint32(d.rest[2])<<16
+	d.rest = d.rest[3:]
+	d.uvarint() // time
+	d.skip(flags)
+	topic := d.bytes()
+	if d.bad != "" {
+		return nil, fmt.Errorf("record: %s: %w", d.bad, ErrCorrupt)
+	}
+	return topic, nil
+}
+
+// skip passes over what the flags announce between time and topic.
+func (d *decoder) skip(flags uint32) {
+	if flags&flagVia == flagVia {
+		d.bytes()
+	}
+	if flags&flagExpires != 0 {
+		d.uvarint()
+	}
+	for _, f := range [...]uint32{flagType, flagResponse, flagCorr} {
+		if flags&f != 0 {
+			d.bytes()
+		}
+	}
+	if flags&flagUser != 0 {
+		for range 2 * d.count(2) {
+			d.bytes()
+		}
+	}
+	if flags&flagSession != 0 {
+		d.uvarint()
+	}
+	if flags&flagOrigin != 0 {
+		d.bytes()
+		d.bytes()
+	}
+	if flags&flagRestrict != 0 {
+		d.skipRestriction()
+	}
+	if flags&flagKey != 0 {
+		d.bytes()
+	}
+}
+
+func (d *decoder) skipRestriction() {
+	if len(d.rest) == 0 {
+		d.fail("restriction missing")
+		return
+	}
+	present := d.rest[0]
+	d.rest = d.rest[1:]
+	for i := range 6 {
+		if present&(1<<i) == 0 {
+			continue
+		}
+		for range d.count(1) {
+			if i < 2 {
+				d.uvarint()
+			} else {
+				d.bytes()
+			}
+		}
+	}
+}
+
 // decoder takes fields off the front of rest. After the first fault (bad) all
 // further fields are zero.
 type decoder struct {

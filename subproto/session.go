@@ -68,6 +68,10 @@ type Session interface {
 	// if there is none now (a Wake will follow when there is), the window is
 	// full, or the log has to be read first.
 	Next(d *msg.Delivery) bool
+	// NextNotice fills n with the next notice and returns true, or false if there
+	// is none now. Deliveries stay where they are: for an engine that cannot take
+	// any more of them for the time being.
+	NextNotice(n *msg.Notice) bool
 	// Ack acknowledges a delivery with QoS > 0, in any order. Lazy, no callback
 	// and no Wake: when the window was full, call Next again afterwards.
 	Ack(ref uint64)
@@ -75,7 +79,7 @@ type Session interface {
 	// History reads stored messages that the identity may subscribe to, newest or
 	// oldest first. done runs once, on any goroutine, and must not block; a Wake
 	// follows unless it ran before History returned. Errors: ErrFilterInvalid,
-	// ErrNotAuthorized, ErrUnavailable.
+	// ErrNotAuthorized, ErrNotSupported, ErrQuota (too many at a time), ErrUnavailable.
 	History(q msg.HistoryQuery, done func(msg.HistoryResult, error))
 
 	// Assign notes the packet id under which a delivery is sent, so that it comes
@@ -93,7 +97,7 @@ type Session interface {
 	SetWill(w *msg.Will, done func(error))
 
 	// Close ends the connection's hold on the session. No callback runs after
-	// it returned for anything but publishes already submitted, whose outcome
-	// nobody needs to hear of. Further calls do nothing.
+	// it returned for anything but publishes and reads of the log (History, From)
+	// already submitted, whose outcome nobody needs to hear of. Further calls do nothing.
 	Close(how msg.CloseHow)
 }

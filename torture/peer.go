@@ -45,8 +45,9 @@ type peer struct {
 type connection struct {
 	l       link
 	number  int
-	dead    bool // what it still says is not listened to
-	leaving bool // goodbye was said
+	life    int64 // of the broker
+	dead    bool  // what it still says is not listened to
+	leaving bool  // goodbye was said
 	done    chan struct{}
 }
 
@@ -98,6 +99,7 @@ var errNotConnected = errors.New("not connected")
 func (p *peer) connect(ctx context.Context, clean bool, will *history.Will) error {
 	p.mu.Lock()
 	p.conns++
+	life := p.w.lives.Load()
 	number, old := p.conns, p.conn
 	if old != nil {
 		old.dead = true
@@ -117,7 +119,7 @@ func (p *peer) connect(ctx context.Context, clean bool, will *history.Will) erro
 		return err
 	}
 	p.mu.Lock()
-	c := &connection{l: l, number: number, done: make(chan struct{})}
+	c := &connection{l: l, number: number, life: life, done: make(chan struct{})}
 	p.record(c, history.Event{Kind: history.Connect, Durable: p.durable, Clean: clean, Present: present, Will: will})
 	p.failing = time.Time{}
 	p.resumed(present)

@@ -53,7 +53,7 @@ func (p *peer) ended(c *connection, err error) {
 		return
 	}
 	p.record(c, history.Event{Kind: history.Disconnect, Note: err.Error()})
-	if !p.w.down.Load() || !lost(err) {
+	if killed := c.life != p.w.lives.Load(); !killed || !lost(err) {
 		p.record(c, history.Event{Kind: history.Complaint, Note: "the broker ended the connection: " + err.Error()})
 	}
 }

@@ -173,6 +173,7 @@ func (r *runner) load(ctx context.Context, d time.Duration) error {
 
 func (r *runner) killAndStart(ctx context.Context, away time.Duration) error {
 	r.down.Store(true)
+	r.lives.Add(1)
 	r.rec.Add(history.Event{Kind: history.Kill})
 	r.broker.kill()
 	r.res.Kills++
@@ -237,6 +238,7 @@ func (r *runner) report(cycle int) {
 // end stops everything and saves what shows a fault.
 func (r *runner) end(failed error) error {
 	r.down.Store(true)
+	r.lives.Add(1)
 	r.stop()
 	r.actors.Wait()
 	r.world.finish()

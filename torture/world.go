@@ -35,6 +35,8 @@ type world struct {
 	quiet   atomic.Bool // no new traffic, nobody misbehaves
 	down    atomic.Bool // the broker is being killed or started
 
+	lives atomic.Int64 // how often it was killed
+
 	observed int // observers so far; owned by Run
 
 	readers sync.WaitGroup // of connections

@@ -45,11 +45,16 @@ func (t *Takeovers) dial(ctx context.Context, i int) (*conn, error) {
 	return dial(ctx, t.addr, local(i+t.again[i]), fmt.Sprintf("takeover-%d", i), false, 512)
 }
 
-// Run lets clients take over, at most 32 at once, until d is over and those under
-// way are done: the new connection has its CONNACK and the old one has ended. It
+// Run lets clients take over, at most 32 at once, until d is over or 8,000 did, and
+// those under way are done: the new connection has its CONNACK and the old one has ended. It
 // returns how many did and how long it took.
 func (t *Takeovers) Run(ctx context.Context, d time.Duration) (n uint64, took time.Duration, err error) {
-	const atOnce = 32
+	const (
+		atOnce = 32
+		// A broker may take more connections at once than it takes for long: Parley
+		// takes 20,000, then 2,000 a second. The figure is one takeover's cost.
+		enough = 8000
+	)
 	begin := time.Now()
 	workers := min(atOnce, len(t.conns))
 	var done atomic.Uint64
@@ -57,7 +62,7 @@ func (t *Takeovers) Run(ctx context.Context, d time.Duration) (n uint64, took ti
 	var running sync.WaitGroup
 	for w := range workers {
 		running.Go(func() {
-			for i := w; failed.Load() == nil && time.Since(begin) < d; i += workers {
+			for i := w; failed.Load() == nil && time.Since(begin) < d && done.Load() < enough; i += workers {
 				if i >= len(t.conns) {
 					i = w
 				}

@@ -117,14 +117,15 @@ func newRoot(s *streams) *cobra.Command {
 	root.SilenceErrors = true
 	root.SilenceUsage = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddGroup(&cobra.Group{ID: "server", Title: "The broker:"}, &cobra.Group{ID: "client", Title: "Clients for the shell:"}, &cobra.Group{ID: "users", Title: "Users:"})
+	root.AddGroup(&cobra.Group{ID: "server", Title: "The broker:"}, &cobra.Group{ID: "store", Title: "The store:"}, &cobra.Group{ID: "client", Title: "Clients for the shell:"}, &cobra.Group{ID: "users", Title: "Users:"})
 	group := func(id string, commands ...*cobra.Command) {
 		for _, c := range commands {
 			c.GroupID = id
 			root.AddCommand(c)
 		}
 	}
-	group("server", serveCommand(s), checkCommand(s), configCommand(s), healthCommand(s), echoCommand(s), versionCommand(s), tortureCommand(s))
+	group("server", serveCommand(s), checkCommand(s), configCommand(s), healthCommand(s), echoCommand(s), versionCommand(s))
+	group("store", storeCommand(s), replayCommand(s), tortureCommand(s))
 	group("client", pubCommand(s), subCommand(s), callCommand(s))
 	group("users", passwdCommand(s), tokenCommand(s))
 	return root

@@ -86,7 +86,11 @@ func newBroker(c *config.Config, log *slog.Logger, store persist.Store) (b *brok
 	b.hub, err = hub.New(hub.Options{
 		Store: b.store, Policy: b.who.policy, Namespaces: b.namespaces.Names,
 		Metrics: b.metrics, Log: b.log.With("part", "hub"),
-		Limits:     hub.Limits{MessageBytes: largest, Subscriptions: c.Limits.Subscriptions, Retained: c.Limits.Retained},
+		Limits: hub.Limits{
+			MessageBytes: largest, Subscriptions: c.Limits.Subscriptions, Retained: c.Limits.Retained,
+			KeyBytes: int(c.Limits.KeyBytes), Takeovers: orNone(c.Limits.Takeovers),
+		},
+		KeyWindow:  c.Limits.KeyWindow,
 		StoreRules: storeRules(c.Store.Topics), RestartGrace: c.WillRestartGrace,
 	})
 	if err != nil {
@@ -103,17 +107,29 @@ func newBroker(c *config.Config, log *slog.Logger, store persist.Store) (b *brok
 		mqtt.New(mqtt.Options{
 			Attach: b.hub.Attach, Auth: b.who.authenticator, Namespaces: b.namespaces, Metrics: b.metrics,
 			MaxPacket: int(c.MQTT.MaxPacket), ReceiveMaximum: c.MQTT.ReceiveMaximum,
-			MaxKeepAlive: c.MQTT.KeepAlive, AckRefused: c.MQTT.AckRefused,
+			MaxKeepAlive: c.MQTT.KeepAlive, MaxSessionExpiry: c.MQTT.SessionExpiry, TopicAliasMaximum: orNone(c.MQTT.TopicAliases),
+			SharedQoS:      orNone(c.MQTT.SharedQoS),
+			ResponseTopics: c.MQTT.ResponseTopics, AckRefused: c.MQTT.AckRefused,
 		}),
 		b.wamp,
 		json.New(json.Options{
 			Attach: b.hub.Attach, Auth: b.who.authenticator, Namespaces: b.namespaces, Metrics: b.metrics,
 			Caller:  &guardedCaller{next: b.wamp, policy: b.who.policy, denied: b.metrics.Denied.WithLabelValues(auth.Call.String())},
 			Version: "parley " + version, PingInterval: c.Gateway.PingInterval,
+			MaxSessionExpiry: c.JSON.SessionExpiry, Window: c.JSON.Window,
 		}),
 	}
 	b.gateway, err = gateway.New(b.gatewayOptions(engines, largest))
 	return b, err
+}
+
+// orNone turns a 0 that was configured into what an engine, whose options have 0
+// for the default, takes for none.
+func orNone(n int) int {
+	if n == 0 {
+		return -1
+	}
+	return n
 }
 
 func (b *broker) gatewayOptions(engines []subproto.Engine, largest int) gateway.Options {
@@ -192,10 +208,10 @@ func open(address string, files config.TLS, log *slog.Logger) (net.Listener, err
 func (b *broker) operatorPages() http.Handler {
 	o := admin.Options{
 		Metrics: b.metrics.Handler(), Ready: b.hub.Ready, Status: b.status, Log: b.log.With("part", "admin"),
-		LocalHosts: config.Loopback(b.c.AdminListen),
+		LocalHosts: config.Loopback(b.c.AdminListen), Role: b.c.Admin.Role, Backup: b.backup(),
 	}
 	if !o.LocalHosts && !b.c.Admin.AllowAnonymous {
-		o.Auth, o.Role = b.who.authenticator, b.c.Admin.Role
+		o.Auth = b.who.authenticator
 	}
 	return admin.Handler(o)
 }

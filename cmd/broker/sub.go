@@ -38,7 +38,7 @@ values first. It runs until --count messages have come, --timeout is over or it 
 interrupted.
 
 text prints topic and payload, raw the payload only, json one object a line:
-{topic, data, encoding, offset, via, retained, content_type} and, over MQTT, {qos, dup,
+{topic, data, encoding, offset, via, retained, content_type} and, over MQTT, {replayed, qos, dup,
 expiry, response_topic, correlation, user, subscription_ids}, where data is the payload
 as JSON, or a string that encoding ("text" or "base64") tells how to read.`,
 		Example: `  broker sub 'sensors/#'
@@ -146,6 +146,7 @@ func (p *printer) json(r client.Received) error {
 		Offset      msg.Offset      `json:"offset,omitempty"`
 		Via         string          `json:"via,omitempty"`
 		Retained    bool            `json:"retained,omitempty"`
+		Replayed    bool            `json:"replayed,omitempty"`
 		ContentType string          `json:"content_type,omitempty"`
 
 		QoS             byte        `json:"qos,omitempty"`
@@ -155,7 +156,7 @@ func (p *printer) json(r client.Received) error {
 		Correlation     []byte      `json:"correlation,omitempty"`
 		User            [][2]string `json:"user,omitempty"`
 		SubscriptionIDs []int       `json:"subscription_ids,omitempty"`
-	}{r.Topic, data, encoding, r.Offset, r.Via, r.Retained, r.ContentType,
+	}{r.Topic, data, encoding, r.Offset, r.Via, r.Retained, r.Replayed, r.ContentType,
 		r.QoS, r.Duplicate, r.Expiry, r.ResponseTopic, r.Correlation, pairs(r.User), r.SubscriptionIDs})
 }
 
@@ -180,6 +181,9 @@ func (p *printer) text(r client.Received) string {
 	}
 	if r.Retained {
 		about += " retained"
+	}
+	if r.Replayed {
+		about += " replayed"
 	}
 	return time.Now().Format("15:04:05.000") + " " + about + ": " + line
 }

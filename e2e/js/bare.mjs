@@ -6,7 +6,7 @@ const { WebSocket } = globalThis;
 // autobahn-js would take this program for a browser.
 delete globalThis.WebSocket;
 
-export async function openBare({ url, protocol = "json", token, user, secret }, events) {
+export async function openBare({ url, protocol = "json", token, user, secret, data }, events) {
   const socket = protocol ? new WebSocket(url, protocol) : new WebSocket(url);
   const waiting = new Map();
   let lastId = 0;
@@ -46,12 +46,12 @@ export async function openBare({ url, protocol = "json", token, user, secret }, 
       reject(err);
     };
   });
-  const { connect } = await send({ connect: { token, data: user && { user, password: secret } } });
+  const { connect } = await send({ connect: { token, data: data ?? (user && { user, password: secret }) } });
   pong = connect.pong === true;
 
   return {
     opened: { protocol: socket.protocol, connect },
-    subscribe: async ({ filter }) => (await send({ subscribe: { channel: filter } })).subscribe,
+    subscribe: async ({ filter, options }) => (await send({ subscribe: { channel: filter, ...options } })).subscribe,
     unsubscribe: ({ filter }) => send({ unsubscribe: { channel: filter } }).then(() => ({})),
     publish: ({ topic, payload, retain = false }) => send(retain
       ? { rpc: { method: "parley.publish", data: { channel: topic, data: payload, retain: true } } }
@@ -59,6 +59,7 @@ export async function openBare({ url, protocol = "json", token, user, secret }, 
     burst: ({ topic, prefix, count, window = 20 }) =>
       burst(count, window, (i) => send({ publish: { channel: topic, data: prefix + i } })),
     call: async ({ procedure, data }) => ({ value: (await send({ rpc: { method: procedure, data } })).rpc.data }),
+    rpc: async ({ method, data }) => (await send({ rpc: { method, data } })).rpc.data,
     // One frame exactly as given, for payloads that JavaScript cannot hold.
     async frame({ text }) {
       socket.send(text);

@@ -5,16 +5,43 @@ import { Centrifuge } from "centrifuge";
 import WebSocket from "ws";
 import { burst } from "./bytes.mjs";
 
-export async function openCentrifuge(subprotocol, { url, token = "", user, secret }, events) {
+// data is sent with connect (a durable session); reconnect is the delay in ms
+// before the SDK comes back by itself. Events "push" tell what else there is:
+// {subscribed, …} of a subscription, {connected} again, {data} of a message push,
+// and with pongs {pong, handled}: how many publications had come before the ping
+// that the SDK answers, and how many of them its handlers have returned from.
+export async function openCentrifuge(subprotocol, { url, token = "", user, secret, data, reconnect = 60000, pongs = false }, events) {
   let socket = null;
+  let came = 0, handled = 0, before = 0;
   class Offering extends WebSocket {
     constructor(address) {
       super(address, subprotocol ? [subprotocol] : []);
       socket = this;
+      if (pongs) this.on("message", (frame) => frame.toString().split("\n").forEach((line) => {
+        if (line === "{}") before = came;
+        else if (line.includes('"pub":')) came++;
+      }));
+    }
+
+    send(frame, ...rest) {
+      if (pongs && frame === "{}") events("push", { pong: before, handled });
+      super.send(frame, ...rest);
     }
   }
-  const client = new Centrifuge(url, { websocket: Offering, token, data: user && { user, password: secret }, minReconnectDelay: 60000 });
+  const credentials = user && { user, password: secret };
+  const client = new Centrifuge(url, {
+    websocket: Offering, token, data: data || credentials ? { ...credentials, ...data } : undefined,
+    minReconnectDelay: reconnect, maxReconnectDelay: Math.max(reconnect, 100),
+  });
   const failed = ({ code, message }) => { throw Object.assign(new Error(message), { code }); };
+  const received = (channel, server) => ({ data, offset, tags }) => {
+    events("message", {
+      topic: tags?.topic ?? channel, payload: data, encoding: tags?.encoding, offset: offset ?? (tags?.offset && Number(tags.offset)), via: tags?.via, retained: tags?.retained === "true", tags, server,
+    });
+    handled++;
+  };
+  client.on("publication", (publication) => received(publication.channel, true)(publication));
+  client.on("message", ({ data }) => events("push", { data }));
   const connected = await new Promise((resolve, reject) => {
     client.on("connected", resolve);
     client.on("connecting", ({ code, reason }) => { if (code > 0) events("closed", { code, reason, again: true }); });
@@ -25,15 +52,17 @@ export async function openCentrifuge(subprotocol, { url, token = "", user, secre
     client.on("error", ({ error }) => reject(Object.assign(new Error(error.message), { code: error.code })));
     client.connect();
   });
+  client.on("connected", (context) => events("push", { connected: context.data ?? {} }));
 
   return {
-    opened: { protocol: socket.protocol, client: connected.client },
-    subscribe: ({ filter }) => new Promise((resolve, reject) => {
-      const subscription = client.newSubscription(filter);
-      subscription.on("publication", ({ data, offset, tags }) => events("message", {
-        topic: tags?.topic ?? filter, payload: data, encoding: tags?.encoding, offset: offset ?? (tags?.offset && Number(tags.offset)), via: tags?.via, retained: tags?.retained === "true", tags,
-      }));
-      subscription.on("subscribed", () => resolve({}));
+    opened: { protocol: socket.protocol, client: connected.client, data: connected.data },
+    subscribe: ({ filter, options }) => new Promise((resolve, reject) => {
+      const subscription = client.newSubscription(filter, options);
+      subscription.on("publication", received(filter, false));
+      subscription.on("subscribed", (context) => {
+        events("push", { subscribed: filter, recovered: context.recovered, was: context.wasRecovering, position: context.streamPosition });
+        resolve({});
+      });
       subscription.on("error", ({ error }) => reject(Object.assign(new Error(error.message), { code: error.code })));
       subscription.on("unsubscribed", ({ code, reason }) => reject(Object.assign(new Error(reason), { code })));
       subscription.subscribe();
@@ -50,6 +79,10 @@ export async function openCentrifuge(subprotocol, { url, token = "", user, secre
     burst: ({ topic, prefix, count, window = 20 }) =>
       burst(count, window, (i) => client.publish(topic, prefix + i).catch(failed)),
     call: async ({ procedure, data }) => ({ value: (await client.rpc(procedure, data).catch(failed)).data }),
+    rpc: async ({ method, data }) => (await client.rpc(method, data).catch(failed)).data,
+    history: async ({ filter, options }) => client.history(filter, options).catch(failed),
+    // Cuts the connection without a goodbye; the SDK comes back by itself.
+    drop: async () => socket.terminate(),
     close: async () => client.disconnect(),
   };
 }

@@ -37,7 +37,9 @@ function failure(err) {
   return Object.assign(new Error([err.error, ...(err.args ?? [])].join(": ")), { code: err.error });
 }
 
-export async function openWAMP(name, { url, user, secret, realm = "realm1" }, events) {
+// session names a durable session: autobahn-js lets nothing else of HELLO be set
+// than authextra.
+export async function openWAMP(name, { url, user, secret, realm = "realm1", session: durable, expiry }, events) {
   let position = {};
   let gone = false;
   const unanswered = new Set();
@@ -55,6 +57,7 @@ export async function openWAMP(name, { url, user, secret, realm = "realm1" }, ev
     retry_if_unreachable: false,
     authid: user,
     authmethods: secret ? ["ticket"] : undefined,
+    authextra: durable && { _parley_session: durable, _parley_expiry: expiry },
     onchallenge: () => secret,
     on_user_error: (err) => { if (err instanceof Error) events("unhandled", { text: String(err) }); }, // else a procedure's own
   });
@@ -80,20 +83,28 @@ export async function openWAMP(name, { url, user, secret, realm = "realm1" }, ev
   });
 
   return {
-    opened: { session: session.id, protocol: session.details.transport.protocol, authid: session.details.authid, authrole: session.details.authrole },
-    async subscribe({ filter, match, getRetained = false }) {
+    opened: { session: session.id, protocol: session.details.transport.protocol, authid: session.details.authid, authrole: session.details.authrole,
+      sessionPresent: session.details._parley_session_present, subscriptions: session.details._parley_subscriptions },
+    // options are those of SUBSCRIBE, besides match and get_retained.
+    async subscribe({ filter, match, getRetained = false, options = {} }) {
       const handler = (args, kwargs, event) => events("message", {
         topic: event.topic, payload: incoming(Object.keys(kwargs).length > 0 ? { args, kwargs } : { args }),
         offset: position._parley_offset, via: position._parley_via, retained: event.retained, publication: event.publication,
+        redelivered: position._parley_redelivered, replayed: position._parley_replayed,
       });
-      subscriptions.set(filter, await held(session.subscribe(filter, handler, { ...(match && { match }), get_retained: getRetained })));
+      subscriptions.set(filter, await held(session.subscribe(filter, handler, { ...(match && { match }), get_retained: getRetained, ...options })));
     },
     async unsubscribe({ filter }) {
       await held(session.unsubscribe(subscriptions.get(filter)));
     },
-    async publish({ topic, payload, acknowledge = true, retain = false }) {
+    // Everything of the subscription up to the publication.
+    ack: ({ filter, publication }) =>
+      held(session.call("parley.ack", [subscriptions.get(filter).id, publication])).then((count) => ({ count })),
+    history: ({ filter, bounds }) =>
+      held(session.call("wamp.subscription.get_events", [subscriptions.get(filter).id], bounds)).then(({ args, kwargs }) => ({ events: args, ...kwargs })),
+    async publish({ topic, payload, acknowledge = true, retain = false, key }) {
       const { args, kwargs } = outgoing(name, payload);
-      const sent = session.publish(topic, args, kwargs, { acknowledge, retain, exclude_me: false });
+      const sent = session.publish(topic, args, kwargs, { acknowledge, retain, exclude_me: false, ...(key && { _parley_key: key }) });
       return acknowledge ? { publication: (await held(sent)).id } : {};
     },
     burst: ({ topic, prefix, count, window = 20 }) =>

@@ -84,7 +84,7 @@ func BenchmarkRead(b *testing.B) {
 	}
 }
 
-func BenchmarkTrim(b *testing.B) {
+func BenchmarkDrop(b *testing.B) {
 	s, err := bolt.Open(b.TempDir(), bolt.Options{})
 	if err != nil {
 		b.Fatal(err)
@@ -105,10 +105,15 @@ func BenchmarkTrim(b *testing.B) {
 				b.Fatal(err)
 			}
 		})
-		head := batch.Appends[len(batch.Appends)-1].Message.Offset
 		b.StartTimer()
-		if err := s.Trim("default", head); err != nil {
+		segments, err := s.Segments("default")
+		if err != nil {
 			b.Fatal(err)
+		}
+		for _, seg := range segments {
+			if err := s.Drop("default", seg, nil); err != nil {
+				b.Fatal(err)
+			}
 		}
 	}
 }

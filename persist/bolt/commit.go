@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"encoding/binary"
 	"fmt"
 	"runtime/debug"
 
@@ -67,18 +68,25 @@ func (s *Store) settle(b *persist.Batch) {
 		m.Offset, m.Time = msg.Offset(p.records[i].number), p.records[i].time
 	}
 	for i := range p.controls {
-		b.Controls[i].Seq = p.controls[i].number
+		c := &b.Controls[i]
+		c.Seq = p.controls[i].number
+		if c.Of != 0 {
+			at := p.records[c.Of-1].number
+			c.Value = append(binary.BigEndian.AppendUint64(make([]byte, 0, 8+len(c.Value)), at), c.Value...)
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	start := 0
+	for i := range p.records {
+		r := &p.records[i]
+		r.space.chains[r.class].append(b.Appends[i].Message, r.segment, r.end-start)
+		start = r.end
+	}
 	for _, n := range p.touched {
 		st := &n.staged
-		if st.head > n.head {
-			n.head, n.time = st.head, st.time
-			if len(st.fresh) > 0 {
-				n.segments = append(n.segments, st.fresh...)
-			}
-			n.segments[len(n.segments)-1] = st.seg
+		if st.head > n.newest {
+			n.newest, n.time = st.head, st.time
 		}
 		n.seq = st.seq
 		if st.after != nil {
@@ -87,10 +95,22 @@ func (s *Store) settle(b *persist.Batch) {
 	}
 }
 
+// append counts a committed message of the segment that begins with base.
+func (c *chain) append(m *msg.Message, base msg.Offset, bytes int) {
+	if c.open.base != base {
+		if c.open.base != 0 {
+			c.full = append(c.full, c.open)
+		}
+		c.open, c.index = segment{base: base}, newIndex(base)
+	}
+	c.open.count(m.Offset, bytes, m.Time)
+	c.index.add(m.Topic, m.Offset, bytes)
+}
+
 // write runs one transaction that needs at most need bytes of new pages. After
 // persist.ErrFull nothing has happened; after any other error the store is
 // poisoned. ordinary writes leave the reserve untouched, so that there is always
-// room to trim.
+// room to drop something.
 func (s *Store) write(need int64, ordinary bool, apply func(*bbolt.Tx) error) (err error) {
 	var tx *bbolt.Tx
 	old := debug.SetPanicOnFault(true)

@@ -38,8 +38,8 @@ func TestFailedWritePoisons(t *testing.T) {
 			if !errors.Is(err, persist.ErrFailed) || m.Stored() {
 				t.Errorf("later: got %v, offset %d, want ErrFailed", err, m.Offset)
 			}
-			if err := s.Trim("a", 5); !errors.Is(err, persist.ErrFailed) {
-				t.Errorf("trim: got %v, want ErrFailed", err)
+			if err := s.Drop("a", persist.Segment{First: 1, Last: 10}, nil); !errors.Is(err, persist.ErrFailed) {
+				t.Errorf("drop: got %v, want ErrFailed", err)
 			}
 			if _, err := s.State("new", persist.Visitor{}); !errors.Is(err, persist.ErrFailed) {
 				t.Errorf("new namespace: got %v, want ErrFailed", err)

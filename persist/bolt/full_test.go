@@ -60,7 +60,7 @@ func TestQuotaIsKeptAndTrimMakesRoom(t *testing.T) {
 		t.Errorf("%d messages in %d bytes, limit %d", first, size(), limit)
 	}
 	for round := range 5 {
-		if err := s.Trim("a", head(t, s)-100); err != nil {
+		if err := trim(s, head(t, s)-100); err != nil {
 			t.Fatal(err)
 		}
 		again, err := fill(s, 1000)
@@ -100,7 +100,7 @@ func TestFullDisk(t *testing.T) {
 	if n, err := fill(s, 1000); err != nil || n < 500 {
 		t.Fatalf("%d messages with a mebibyte more: %v", n, err)
 	}
-	if err := s.Trim("a", head(t, s)-100); err != nil {
+	if err := trim(s, head(t, s)-100); err != nil {
 		t.Fatalf("trim on a full disk: %v", err)
 	}
 	if n, err := fill(s, 1000); err != nil || n < 500 {

@@ -33,7 +33,7 @@ func FuzzVerify(f *testing.F) {
 			// Let the fuzzer into the pages all the same.
 			m = metaPage{pageSize: 4096, root: 3, freelist: noFreelist, pages: uint64(len(b) / 4096)}
 		}
-		if err := verify(bytes.NewReader(b), m); err != nil && !errors.Is(err, persist.ErrCorrupt) {
+		if _, err := verify(bytes.NewReader(b), m); err != nil && !errors.Is(err, persist.ErrCorrupt) {
 			t.Fatal(err)
 		}
 	})
@@ -43,7 +43,7 @@ func FuzzVerify(f *testing.F) {
 // and what is decoded encodes to the same.
 func FuzzDecodeValues(f *testing.F) {
 	key := []byte{0, 0, 0, 0, 0, 0, 0, 7}
-	f.Add(key, appendControl(nil, &persist.Control{Kind: 3, Key: "k", Value: []byte("v")}, key)[4:])
+	f.Add(key, appendControl(nil, &persist.Control{Kind: 3, Key: "k", Value: []byte("v")}, 0, key)[4:])
 	long := appendTableKey(nil, string(make([]byte, longKey+1)))
 	f.Add(long, appendTableValue(nil, &persist.Put{Key: string(make([]byte, longKey+1)), Value: []byte("v")}, long)[4:])
 	i := info{id: 1, at: 2}
@@ -51,7 +51,7 @@ func FuzzDecodeValues(f *testing.F) {
 	f.Fuzz(func(t *testing.T, key, value []byte) {
 		sealed := seal(nil, key, value)
 		if c, err := decodeControl("n", key, sealed); err == nil && len(c.Key) < 128 && c.Value != nil {
-			if again := appendControl(nil, &c, key); !bytes.Equal(again, sealed) && value[2] < 128 {
+			if again := appendControl(nil, &c, 0, key); !bytes.Equal(again, sealed) && value[2] < 128 {
 				t.Errorf("control: %x, then %x", sealed, again)
 			}
 		}

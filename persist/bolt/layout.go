@@ -16,7 +16,9 @@ import (
 const FileName = "parley.db"
 
 // formatVersion is the newest layout this package reads and the one it writes.
-const formatVersion = 1
+// Format 1 had class 0 only, no index and no summaries; it is read and brought
+// up to date (see upgrade).
+const formatVersion = 2
 
 const (
 	keyFormat   = "format"
@@ -35,11 +37,29 @@ func controlsName(id uint32) []byte { return binary.BigEndian.AppendUint32([]byt
 
 func tableName(id uint32) []byte { return binary.BigEndian.AppendUint32([]byte{'t'}, id) }
 
+func indexName(id uint32) []byte { return binary.BigEndian.AppendUint32([]byte{'x'}, id) }
+
+func keptName(id uint32) []byte { return binary.BigEndian.AppendUint32([]byte{'k'}, id) }
+
+func droppedName(id uint32) []byte { return binary.BigEndian.AppendUint32([]byte{'d'}, id) }
+
+// bucketsOf lists the buckets that every namespace has, but for the segments.
+func bucketsOf(name string, id uint32) [][]byte {
+	return [][]byte{infoName(name), controlsName(id), tableName(id), indexName(id), keptName(id), droppedName(id)}
+}
+
 const segmentNameLen = 1 + 4 + 1 + 8
+
+// segmentKeyLen is the length of what names a segment in index and summaries.
+const segmentKeyLen = 1 + 8
+
+func appendSegmentKey(dst []byte, class byte, base msg.Offset) []byte {
+	return binary.BigEndian.AppendUint64(append(dst, class), uint64(base))
+}
 
 func appendSegmentName(dst []byte, id uint32, class byte, base msg.Offset) []byte {
 	dst = binary.BigEndian.AppendUint32(append(dst, 's'), id)
-	return binary.BigEndian.AppendUint64(append(dst, class), uint64(base))
+	return appendSegmentKey(dst, class, base)
 }
 
 // seal appends value with a checksum over key and value.
@@ -73,23 +93,35 @@ func sum(key, value []byte) uint32 {
 }
 
 // info is what is written about a namespace when it is created, at a checkpoint
-// and by Trim, never in the commit of a message.
+// and by Drop and Forget, never in the commit of a message.
 type info struct {
 	id        uint32
 	epoch     [16]byte
 	at        msg.Offset
 	atControl uint64
-	first     msg.Offset // oldest message, or the next one if there is none
+	first     msg.Offset // oldest message in a segment, or the next one if there is none
 	time      int64      // lower bound of the next message's
 	table     uint64     // entries of the checkpoint table
+	head      msg.Offset // lower bound of the newest message's offset
+	dropped   uint64     // messages that are in no segment any more
+	sparse    msg.Offset // up to here messages may be missing, beyond it none is
+	unknown   msg.Offset // what was dropped up to here is not known in detail
+	kept      uint64     // messages that Drop has kept
+	summaries uint64     // of dropped segments
 }
 
-const infoLen = 4 + 16 + 5*8
+const (
+	infoLen1 = 4 + 16 + 5*8
+	infoLen  = infoLen1 + 6*8
+)
 
 func (i *info) encode(namespace string) []byte {
 	b := binary.BigEndian.AppendUint32(nil, i.id)
 	b = append(b, i.epoch[:]...)
-	for _, v := range [...]uint64{uint64(i.at), i.atControl, uint64(i.first), uint64(i.time), i.table} {
+	for _, v := range [...]uint64{
+		uint64(i.at), i.atControl, uint64(i.first), uint64(i.time), i.table,
+		uint64(i.head), i.dropped, uint64(i.sparse), uint64(i.unknown), i.kept, i.summaries,
+	} {
 		b = binary.BigEndian.AppendUint64(b, v)
 	}
 	return seal(nil, []byte(namespace), b)
@@ -100,29 +132,40 @@ func (i *info) decode(namespace string, b []byte) error {
 	if err != nil {
 		return err
 	}
-	if len(b) != infoLen {
+	if len(b) != infoLen && len(b) != infoLen1 {
 		return fmt.Errorf("%d bytes", len(b))
 	}
 	i.id = binary.BigEndian.Uint32(b)
 	copy(i.epoch[:], b[4:])
 	u := func(n int) uint64 { return binary.BigEndian.Uint64(b[20+8*n:]) }
 	i.at, i.atControl, i.first, i.time, i.table = msg.Offset(u(0)), u(1), msg.Offset(u(2)), int64(u(3)), u(4)
+	if len(b) == infoLen1 { // format 1: dropped from the front only
+		i.head = i.first - 1
+		i.dropped, i.sparse, i.unknown = uint64(i.head), i.head, i.head
+		return nil
+	}
+	i.head, i.dropped, i.sparse, i.unknown, i.kept, i.summaries = msg.Offset(u(5)), u(6), msg.Offset(u(7)), msg.Offset(u(8)), u(9), u(10)
 	return nil
 }
 
 func (i *info) epochName() string { return hex.EncodeToString(i.epoch[:]) }
 
-// appendControl appends c's sealed value. The key is its sequence number.
-func appendControl(dst []byte, c *persist.Control, key []byte) []byte {
+// appendControl appends c's sealed value. The key is its sequence number; of is
+// the offset of the message that it belongs to, if it does.
+func appendControl(dst []byte, c *persist.Control, of uint64, key []byte) []byte {
 	dst = append(dst, 0, 0, 0, 0)
 	start := len(dst)
 	gone := byte(0)
-	if c.Value == nil {
+	if c.Value == nil && c.Of == 0 {
 		gone = 1
 	}
 	dst = append(dst, c.Kind, gone)
 	dst = binary.AppendUvarint(dst, uint64(len(c.Key)))
-	dst = append(append(dst, c.Key...), c.Value...)
+	dst = append(dst, c.Key...)
+	if c.Of != 0 {
+		dst = binary.BigEndian.AppendUint64(dst, of)
+	}
+	dst = append(dst, c.Value...)
 	return sealed(dst, start, key)
 }
 

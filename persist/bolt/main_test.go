@@ -83,3 +83,20 @@ func readAll(s *bolt.Store) (ms []*msg.Message, err error) {
 		ms, from = append(ms, some...), next
 	}
 }
+
+// trim drops what segments of namespace a lie up to upTo.
+func trim(s *bolt.Store, upTo msg.Offset) error {
+	segments, err := s.Segments("a")
+	if err != nil {
+		return err
+	}
+	for _, seg := range segments {
+		if seg.Last > upTo {
+			continue
+		}
+		if err := s.Drop("a", seg, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -34,18 +34,33 @@ func Open(dir string, o Options) (*Store, error) {
 			return nil, fmt.Errorf("create store %s: %w", path, err)
 		}
 	}
-	if err := inspect(path, o.LockTimeout); err != nil {
-		return nil, fmt.Errorf("open store %s: %w", path, err)
-	}
-	s := &Store{opts: o, path: path, spaces: map[string]*space{}}
-	if err := guard(s.open); err != nil {
+	for {
+		proof, err := inspect(path, o.LockTimeout)
+		if err != nil {
+			return nil, fmt.Errorf("open store %s: %w", path, err)
+		}
+		s := &Store{opts: o, path: path, spaces: map[string]*space{}}
+		err = guard(func() error { return s.open(proof) })
+		if err == nil {
+			return s, nil
+		}
 		if s.db != nil {
 			s.db.Close()
 		}
-		return nil, fmt.Errorf("open store %s: %w", path, err)
+		if !errors.Is(err, errWritten) {
+			return nil, fmt.Errorf("open store %s: %w", path, err)
+		}
 	}
-	return s, nil
 }
+
+// proof is what was learned by reading the whole file.
+type proof struct {
+	txid    uint64         // the transaction that it was true for
+	entries map[string]int // of each bucket
+}
+
+// errWritten: somebody has written to the file since it was proved.
+var errWritten = errors.New("written by another process meanwhile")
 
 // create makes the file under another name first, so that a kill leaves either
 // no store or a whole one; of two processes one wins.
@@ -103,20 +118,20 @@ func unsealUint(key string, b []byte) (uint64, error) {
 }
 
 // inspect proves the file without opening it for writing.
-func inspect(path string, timeout time.Duration) error {
+func inspect(path string, timeout time.Duration) (p proof, err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return err
+		return p, err
 	}
 	defer f.Close()
 	st, err := f.Stat()
 	if err != nil {
-		return err
+		return p, err
 	}
 	if _, err := readMeta(f, st.Size()); err != nil {
-		return err
+		return p, err
 	}
-	return guard(func() error {
+	err = guard(func() error {
 		db, err := bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true, Timeout: timeout})
 		if err != nil {
 			return openError(err)
@@ -130,29 +145,32 @@ func inspect(path string, timeout time.Duration) error {
 		if err != nil {
 			return err
 		}
-		if err := verify(f, meta); err != nil {
+		p.txid = meta.txid
+		if p.entries, err = verify(f, meta); err != nil {
 			return err
 		}
-		return db.View(checkFormat)
+		return db.View(func(tx *bbolt.Tx) error { _, err := checkFormat(tx); return err })
 	})
+	return p, err
 }
 
-func checkFormat(tx *bbolt.Tx) error {
+// checkFormat returns the file's format, one that this package can read.
+func checkFormat(tx *bbolt.Tx) (uint64, error) {
 	b := tx.Bucket([]byte(rootName))
 	if b == nil {
-		return fmt.Errorf("a bbolt file, but not one of this broker (bucket %q is missing): %w", rootName, persist.ErrCorrupt)
+		return 0, fmt.Errorf("a bbolt file, but not one of this broker (bucket %q is missing): %w", rootName, persist.ErrCorrupt)
 	}
 	v, err := unsealUint(keyFormat, b.Get([]byte(keyFormat)))
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if v > formatVersion {
-		return fmt.Errorf("the file has format %d, this broker knows up to format %d; use the newer broker that wrote it: %w", v, formatVersion, persist.ErrNewer)
+		return v, fmt.Errorf("the file has format %d, this broker knows up to format %d; use the newer broker that wrote it: %w", v, formatVersion, persist.ErrNewer)
 	}
-	if v != formatVersion {
-		return fmt.Errorf("format %d: %w", v, persist.ErrCorrupt)
+	if v == 0 {
+		return v, fmt.Errorf("format %d: %w", v, persist.ErrCorrupt)
 	}
-	return nil
+	return v, nil
 }
 
 // openError gives bbolt's errors our names.
@@ -166,9 +184,9 @@ func openError(err error) error {
 	return err
 }
 
-// open opens the inspected file for writing (which changes nothing in it) and
-// reads what is to be known in memory.
-func (s *Store) open() error {
+// open opens the inspected file for writing (which changes nothing in it unless
+// it has an older format) and reads what is to be known in memory.
+func (s *Store) open(p proof) error {
 	db, err := bbolt.Open(s.path, 0o600, &bbolt.Options{
 		Timeout: s.opts.LockTimeout, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType, InitialMmapSize: mapping,
 		OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
@@ -190,13 +208,24 @@ func (s *Store) open() error {
 	if err != nil {
 		return err
 	}
+	if now, err := os.Stat(s.path); err != nil || !os.SameFile(st, now) {
+		return fmt.Errorf("the file was replaced while it was being opened: %w", persist.ErrLocked)
+	}
 	s.fileSize = st.Size()
-	return db.View(func(tx *bbolt.Tx) error {
-		if err := checkFormat(tx); err != nil {
+	var format uint64
+	err = db.View(func(tx *bbolt.Tx) error {
+		if uint64(tx.ID()) != p.txid {
+			return errWritten
+		}
+		if format, err = checkFormat(tx); err != nil {
 			return err
 		}
-		return s.load(tx)
+		return s.load(tx, format, p.entries)
 	})
+	if err == nil && format < formatVersion {
+		err = s.upgrade()
+	}
+	return err
 }
 
 func newEpoch() (e [16]byte) {

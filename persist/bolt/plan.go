@@ -21,6 +21,7 @@ type plan struct {
 	records  []planned
 	controls []planned
 	puts     []plannedPut
+	indexes  []plannedIndex
 	touched  []*space // those with staged.on
 	fresh    int      // segments that the batch begins
 	key      [8]byte
@@ -32,7 +33,16 @@ type planned struct {
 	number  uint64 // offset or seq
 	time    int64
 	segment msg.Offset
+	class   uint8
 	end     int // in the arena; it begins where the one before ends
+}
+
+// plannedIndex is the index of a segment that the batch fills.
+type plannedIndex struct {
+	space *space
+	class uint8
+	base  msg.Offset
+	value []byte
 }
 
 type plannedPut struct {
@@ -45,9 +55,8 @@ type staged struct {
 	head  msg.Offset
 	time  int64
 	seq   uint64
-	seg   segment       // the segment appended to; base 0 = none
-	fresh []segment     // segments that the batch begins
-	after *checkpointed // nil: no checkpoint in the batch
+	open  [persist.Classes]segment // the segments appended to; base 0 = none
+	after *checkpointed            // nil: no checkpoint in the batch
 }
 
 // reset forgets the batch.
@@ -58,20 +67,21 @@ func (p *plan) reset() {
 	clear(p.touched)
 	clear(p.records)
 	clear(p.controls)
+	clear(p.indexes)
 	if cap(p.arena) > keepArena {
 		*p = plan{}
 		return
 	}
 	p.arena, p.records, p.controls = p.arena[:0], p.records[:0], p.controls[:0]
-	p.puts, p.touched, p.fresh = p.puts[:0], p.touched[:0], 0
+	p.puts, p.touched, p.indexes, p.fresh = p.puts[:0], p.touched[:0], p.indexes[:0], 0
 }
 
 // stage returns n's staged state, beginning with its present one.
 func (p *plan) stage(n *space, now int64) *staged {
 	if !n.staged.on {
-		n.staged = staged{on: true, head: n.head, time: max(now, n.time), seq: n.seq}
-		if len(n.segments) > 0 {
-			n.staged.seg = n.segments[len(n.segments)-1]
+		n.staged = staged{on: true, head: n.newest, time: max(now, n.time), seq: n.seq}
+		for i := range n.chains {
+			n.staged.open[i] = n.chains[i].open
 		}
 		p.touched = append(p.touched, n)
 	}
@@ -91,7 +101,7 @@ func (s *Store) prepare(b *persist.Batch) (err error) {
 				return err
 			}
 		}
-		if err := s.prepareAppend(n, p.stage(n, now), a.Message); err != nil {
+		if err := s.prepareAppend(b, n, p.stage(n, now), a); err != nil {
 			return err
 		}
 	}
@@ -100,11 +110,9 @@ func (s *Store) prepare(b *persist.Batch) (err error) {
 		if n, err = s.space(c.Namespace); err != nil {
 			return err
 		}
-		st := p.stage(n, now)
-		st.seq++
-		binary.BigEndian.PutUint64(p.key[:], st.seq)
-		p.arena = appendControl(p.arena, c, p.key[:])
-		p.controls = append(p.controls, planned{space: n, number: st.seq, end: len(p.arena)})
+		if err := p.prepareControl(n, p.stage(n, now), c); err != nil {
+			return err
+		}
 	}
 	for i := range b.Checkpoints {
 		c := &b.Checkpoints[i]
@@ -119,24 +127,59 @@ func (s *Store) prepare(b *persist.Batch) (err error) {
 	return nil
 }
 
-func (s *Store) prepareAppend(n *space, st *staged, m *msg.Message) (err error) {
+func (s *Store) prepareAppend(b *persist.Batch, n *space, st *staged, a *persist.Append) (err error) {
 	p := &s.plan
+	if a.Class >= persist.Classes {
+		return fmt.Errorf("retention class %d, there are %d", a.Class, persist.Classes)
+	}
 	st.head++
-	full := st.seg.base == 0 || st.seg.bytes >= s.opts.SegmentBytes || int(st.head-st.seg.base) >= s.opts.SegmentMessages
-	if full {
-		if st.fresh != nil {
-			st.fresh[len(st.fresh)-1] = st.seg
+	g := &st.open[a.Class]
+	if g.base == 0 || g.bytes >= s.opts.SegmentBytes || g.messages >= s.opts.SegmentMessages {
+		if g.base != 0 {
+			p.indexes = append(p.indexes, plannedIndex{space: n, class: a.Class, base: g.base, value: p.fullIndex(b, n, a.Class, g)})
 		}
-		st.seg = segment{base: st.head}
-		st.fresh = append(st.fresh, st.seg)
+		*g = segment{base: st.head}
 		p.fresh++
 	}
 	start := len(p.arena)
-	if p.arena, err = persist.AppendRecord(p.arena, m, st.head, st.time); err != nil {
+	if p.arena, err = persist.AppendRecord(p.arena, a.Message, st.head, st.time); err != nil {
 		return fmt.Errorf("message to %q: %w", n.name, err)
 	}
-	st.seg.bytes += int64(len(p.arena) - start)
-	p.records = append(p.records, planned{space: n, number: uint64(st.head), time: st.time, segment: st.seg.base, end: len(p.arena)})
+	g.count(st.head, len(p.arena)-start, st.time)
+	p.records = append(p.records, planned{space: n, number: uint64(st.head), time: st.time, segment: g.base, class: a.Class, end: len(p.arena)})
+	return nil
+}
+
+// fullIndex makes the index of segment g, which the batch has just filled: of
+// what was there before and of the batch's records.
+func (p *plan) fullIndex(b *persist.Batch, n *space, class uint8, g *segment) []byte {
+	x := newIndex(g.base)
+	if c := &n.chains[class]; c.open.base == g.base {
+		x = c.index.clone()
+	}
+	start := 0
+	for i := range p.records {
+		r := &p.records[i]
+		if r.space == n && r.class == class && r.segment == g.base {
+			x.add(b.Appends[i].Message.Topic, msg.Offset(r.number), r.end-start)
+		}
+		start = r.end
+	}
+	return seal(nil, appendSegmentKey(nil, class, g.base), x.encode(g))
+}
+
+func (p *plan) prepareControl(n *space, st *staged, c *persist.Control) error {
+	var of uint64
+	if c.Of != 0 {
+		if c.Of < 0 || c.Of > len(p.records) {
+			return fmt.Errorf("control of append %d, there are %d", c.Of, len(p.records))
+		}
+		of = p.records[c.Of-1].number
+	}
+	st.seq++
+	binary.BigEndian.PutUint64(p.key[:], st.seq)
+	p.arena = appendControl(p.arena, c, of, p.key[:])
+	p.controls = append(p.controls, planned{space: n, number: st.seq, end: len(p.arena)})
 	return nil
 }
 
@@ -156,6 +199,12 @@ func (p *plan) apply(tx *bbolt.Tx, b *persist.Batch) error {
 	at, err := p.applyRecords(tx)
 	if err != nil {
 		return err
+	}
+	for i := range p.indexes {
+		x := &p.indexes[i]
+		if err := tx.Bucket(indexName(x.space.id)).Put(appendSegmentKey(nil, x.class, x.base), x.value); err != nil {
+			return err
+		}
 	}
 	var bucket *bbolt.Bucket
 	for i := range p.controls {
@@ -190,7 +239,7 @@ func (p *plan) applyRecords(tx *bbolt.Tx) (at int, err error) {
 	for i := range p.records {
 		r := &p.records[i]
 		if i == 0 || p.records[i-1].space != r.space || p.records[i-1].segment != r.segment {
-			name := appendSegmentName(p.name[:0], r.space.id, 0, r.segment)
+			name := appendSegmentName(p.name[:0], r.space.id, r.class, r.segment)
 			if r.number == uint64(r.segment) {
 				bucket, err = tx.CreateBucket(name)
 			} else {

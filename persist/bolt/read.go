@@ -1,10 +1,8 @@
 package bolt
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
 	"sort"
 	"sync"
 
@@ -15,25 +13,26 @@ import (
 	"parley/persist"
 )
 
-// errMissing: a record is not where it must be. It may just have been trimmed.
+// errMissing: something is not where it must be. It may just have been dropped.
 var errMissing = errors.New("record is missing")
 
 // Read implements persist.Store. It holds a transaction only while it copies.
 func (s *Store) Read(namespace string, from, to msg.Offset, l persist.Limits) ([]*msg.Message, msg.Offset, error) {
 	l = l.WithDefaults()
+	q := newQuery(l.Filters)
 	for {
-		r, err := s.reading(namespace, from, to, l.Messages)
+		v, err := s.view(namespace, from, to)
 		if err != nil {
 			return nil, from, fmt.Errorf("read %q: %w", namespace, err)
 		}
-		if r.at > r.to {
-			return nil, max(from, r.to+1), nil
+		if v.at > v.to {
+			return nil, max(from, v.to+1), nil
 		}
-		ms, next, err := s.readChunk(&r, l)
+		ms, next, err := s.readChunk(&v, q, l)
 		if err == nil {
 			return ms, next, nil
 		}
-		if errors.Is(err, errMissing) && s.trimmed(namespace, r.first) {
+		if errors.Is(err, errMissing) && s.dropsOf(namespace) != v.drops {
 			continue
 		}
 		if errors.Is(err, berrors.ErrDatabaseNotOpen) {
@@ -43,50 +42,64 @@ func (s *Store) Read(namespace string, from, to msg.Offset, l persist.Limits) ([
 	}
 }
 
-// reading is one Read's view of a namespace.
-type reading struct {
+// view is what one Read knows of a namespace.
+type view struct {
 	id       uint32
-	first    msg.Offset
 	at, to   msg.Offset
-	segments []segment // from the one that holds at on
+	sparse   msg.Offset // beyond it no offset may be missing
+	keptLast msg.Offset
+	drops    int
+	chains   [persist.Classes]chainView
 }
 
-// reading looks up what is needed to read at most limit messages.
-func (s *Store) reading(namespace string, from, to msg.Offset, limit int) (r reading, err error) {
+// chainView is the part of a chain that holds what lies in [at, to].
+type chainView struct {
+	full   []segment // never changed in place
+	open   segment   // base 0: none
+	blocks []byte    // of the index of open, but for its last block
+}
+
+func (s *Store) view(namespace string, from, to msg.Offset) (v view, err error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if s.closed {
-		return r, persist.ErrClosed
+		return v, persist.ErrClosed
 	}
 	n, err := s.space(namespace)
 	if err != nil {
-		return r, err
+		return v, err
 	}
-	if to == 0 || to > n.head {
-		to = n.head
+	if to == 0 || to > n.newest {
+		to = n.newest
 	}
-	r = reading{id: n.id, first: n.first, at: max(from, n.first), to: to}
-	if r.at <= r.to {
-		i := sort.Search(len(n.segments), func(i int) bool { return n.segments[i].base > r.at }) - 1
-		end := sort.Search(len(n.segments), func(i int) bool { return n.segments[i].base > r.to })
-		// No segment is empty, so limit of them are enough.
-		r.segments = slices.Clone(n.segments[i:min(end, i+min(limit, len(n.segments)))])
+	v = view{id: n.id, at: max(from, 1), to: to, sparse: n.sparse, keptLast: n.keptLast, drops: n.drops}
+	for i := range n.chains {
+		c := &n.chains[i]
+		if c.open.base == 0 || c.open.last < v.at {
+			continue
+		}
+		begin := sort.Search(len(c.full), func(i int) bool { return c.full[i].last >= v.at })
+		v.chains[i].full = c.full[begin:]
+		v.chains[i].open, v.chains[i].blocks = c.open, c.index.full
 	}
-	return r, nil
+	return v, nil
 }
 
-// trimmed tells whether the namespace has lost messages since first was its oldest.
-func (s *Store) trimmed(namespace string, first msg.Offset) bool {
+// dropsOf is how often something was taken away from a namespace.
+func (s *Store) dropsOf(namespace string) int {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	n := s.spaces[namespace]
-	return n != nil && n.first > first
+	if n := s.spaces[namespace]; n != nil {
+		return n.drops
+	}
+	return 0
 }
 
-// chunk is a run of copied records with consecutive offsets.
+// chunk is copied records.
 type chunk struct {
-	buf  []byte
-	ends []int
+	buf     []byte
+	ends    []int
+	offsets []msg.Offset
 }
 
 // chunks are reused, so that a Read allocates only what it returns.
@@ -101,26 +114,34 @@ func (c *chunks) get() *chunk {
 
 func (c *chunks) put(v *chunk) {
 	if cap(v.buf) <= 1<<20 {
-		v.buf, v.ends = v.buf[:0], v.ends[:0]
+		v.buf, v.ends, v.offsets = v.buf[:0], v.ends[:0], v.offsets[:0]
 		c.pool.Put(v)
 	}
 }
 
 // readChunk copies within a transaction and decodes after it. With an error,
 // next is the offset it is about.
-func (s *Store) readChunk(r *reading, l persist.Limits) (ms []*msg.Message, next msg.Offset, err error) {
+func (s *Store) readChunk(v *view, q *query, l persist.Limits) (ms []*msg.Message, next msg.Offset, err error) {
 	c := s.chunks.get()
 	defer s.chunks.put(c)
+	next = v.at
 	err = guard(func() error {
-		return s.db.View(func(tx *bbolt.Tx) error { return c.copy(tx, r, l) })
+		return s.db.View(func(tx *bbolt.Tx) error {
+			w := merger{tx: tx, v: v, q: q, next: v.at}
+			defer func() {
+				next = w.next
+				s.stats.add(&w)
+			}()
+			return w.fill(c, l)
+		})
 	})
 	if err != nil {
-		return nil, r.at + msg.Offset(len(c.ends)), err
+		return nil, next, err
 	}
 	ms = make([]*msg.Message, 0, len(c.ends))
 	start, bytes := 0, 0
-	for _, end := range c.ends {
-		at := r.at + msg.Offset(len(ms))
+	for i, end := range c.ends {
+		at := c.offsets[i]
 		m, err := persist.DecodeRecord(c.buf[start:end], at)
 		if err != nil {
 			return nil, at, err
@@ -131,39 +152,52 @@ func (s *Store) readChunk(r *reading, l persist.Limits) (ms []*msg.Message, next
 		ms = append(ms, m)
 		start = end
 	}
-	return ms, r.at + msg.Offset(len(ms)), nil
+	return ms, next, nil
 }
 
-// copy fills c with records from r.at on.
-func (c *chunk) copy(tx *bbolt.Tx, r *reading, l persist.Limits) error {
-	var name [segmentNameLen]byte
-	next := r.at
-	for _, seg := range r.segments {
-		b := tx.Bucket(appendSegmentName(name[:0], r.id, 0, seg.base))
-		if b == nil {
-			return missing(nil)
+// fill copies records into c until a limit or the end of the view is reached;
+// then w.next is where to go on.
+func (w *merger) fill(c *chunk, l persist.Limits) error {
+	if err := w.begin(); err != nil {
+		return err
+	}
+	for {
+		at, rec, err := w.candidate()
+		if err != nil {
+			return err
 		}
-		cur := b.Cursor()
-		k, v := cur.Seek(binary.BigEndian.AppendUint64(nil, uint64(next)))
-		for ; k != nil && next <= r.to; k, v = cur.Next() {
-			if len(k) != 8 || msg.Offset(binary.BigEndian.Uint64(k)) != next {
-				return missing(k)
+		if at > w.v.to {
+			w.next = max(w.next, w.v.to+1)
+			return nil
+		}
+		w.next = at
+		if rec == nil { // the bound of passing over is reached
+			return nil
+		}
+		take := true
+		if w.q != nil {
+			if take, err = w.wanted(rec, at); err != nil {
+				return err
 			}
+		}
+		if take {
 			// 256 is what Size counts besides content; it is exact only after decoding.
-			if n := len(c.ends); n >= l.Messages || n > 0 && len(c.buf)+len(v)+256*(n+1) > l.Bytes {
+			if n := len(c.ends); n > 0 && len(c.buf)+len(rec)+256*(n+1) > l.Bytes {
 				return nil
 			}
-			c.buf = append(c.buf, v...)
-			c.ends = append(c.ends, len(c.buf))
-			next++
+			c.buf = append(c.buf, rec...)
+			c.ends, c.offsets = append(c.ends, len(c.buf)), append(c.offsets, at)
+		}
+		w.next = at + 1
+		if len(c.ends) >= l.Messages {
+			return nil
+		}
+		if err := w.pass(at); err != nil {
+			return err
 		}
 	}
-	if next <= r.to && len(c.ends) < l.Messages {
-		return missing(nil)
-	}
-	return nil
 }
 
-func missing(found []byte) error {
-	return fmt.Errorf("%w (found key %x): %w", errMissing, found, persist.ErrCorrupt)
+func missing(what string, at msg.Offset) error {
+	return fmt.Errorf("%s %d: %w: %w", what, at, errMissing, persist.ErrCorrupt)
 }

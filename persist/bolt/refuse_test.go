@@ -71,7 +71,7 @@ func filled(t *testing.T, dir string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Trim("a", 100); err != nil {
+	if err := trim(s, 100); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
@@ -96,13 +96,13 @@ func TestNewerFormat(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := db.Update(func(tx *bbolt.Tx) error {
-		return tx.Bucket([]byte("parley")).Put([]byte("format"), bolt.SealUint("format", 2))
+		return tx.Bucket([]byte("parley")).Put([]byte("format"), bolt.SealUint("format", 3))
 	}); err != nil {
 		t.Fatal(err)
 	}
 	db.Close()
 	err = refused(t, dir, persist.ErrNewer)
-	if errors.Is(err, persist.ErrCorrupt) || !strings.Contains(err.Error(), "format 2") || !strings.Contains(err.Error(), "up to format 1") {
+	if errors.Is(err, persist.ErrCorrupt) || !strings.Contains(err.Error(), "format 3") || !strings.Contains(err.Error(), "up to format 2") {
 		t.Errorf("not a clear text: %v", err)
 	}
 }

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	reservePages = 64       // kept for Trim, which frees pages but has to write some first
+	reservePages = 64       // kept for Drop, which frees pages but has to write some first
 	growStep     = 16 << 20 // the file grows by its own size, at most by this
 	growLeast    = 256 << 10
 )
@@ -21,9 +21,13 @@ const (
 // bucket and every table entry may touch a path of its own.
 func (p *plan) need(pageSize int64) int64 {
 	elements := len(p.records) + len(p.controls) + len(p.puts)
-	buckets := 2 + 4*len(p.touched)
+	buckets := 2 + 4*len(p.touched) + 2*p.fresh
+	indexes := 0
+	for i := range p.indexes {
+		indexes += len(p.indexes[i].value)
+	}
 	paths := 6*buckets + min(len(p.puts), 4096)
-	return int64(2*(len(p.arena)+32*elements)) + int64(paths)*pageSize
+	return int64(2*(len(p.arena)+indexes+32*elements)) + int64(paths)*pageSize
 }
 
 // room makes sure that need bytes of pages can be written behind size, the

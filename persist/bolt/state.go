@@ -15,7 +15,7 @@ import (
 const stateChunk = 512
 
 // State implements persist.Store. Commits wait until v has seen everything, so
-// v must not call Commit, Trim or State.
+// v must not call Commit, State, Drop or Forget.
 func (s *Store) State(namespace string, v persist.Visitor) (persist.Info, error) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
@@ -36,9 +36,9 @@ func (s *Store) state(namespace string, v persist.Visitor) (i persist.Info, err 
 			return i, err
 		}
 	}
-	i = persist.Info{Epoch: n.epochName(), Head: n.head, At: n.at, AtControl: n.atControl}
-	if !n.empty() {
-		i.First = n.first
+	i = persist.Info{Epoch: n.epochName(), Head: n.newest, At: n.at, AtControl: n.atControl}
+	if first := n.oldest(); first <= n.newest {
+		i.First = first
 	}
 	if v.Put != nil {
 		if err := s.visitTable(n, v.Put); err != nil {
@@ -61,7 +61,7 @@ func (s *Store) create(namespace string) (*space, error) {
 	}
 	n := &space{name: namespace, info: info{id: s.newID(), epoch: newEpoch(), first: 1}, controls: 1}
 	err := s.write(16*s.pageSize, true, func(tx *bbolt.Tx) error {
-		for _, name := range [][]byte{infoName(namespace), controlsName(n.id), tableName(n.id)} {
+		for _, name := range bucketsOf(namespace, n.id) {
 			if _, err := tx.CreateBucket(name); err != nil {
 				return err
 			}

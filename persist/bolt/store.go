@@ -22,11 +22,12 @@ type Store struct {
 	file     *os.File // bbolt's own descriptor
 
 	chunks chunks // copy buffers of Read
+	stats  counters
 
 	// committing is held by Commit until its follower has returned, so that dones
 	// and followers run in order. writing is held by whoever writes: Commit
 	// (within committing, and no longer when done runs), State while it reads or
-	// creates, Trim per segment, Close.
+	// creates, Drop and Forget per slice, Close.
 	committing sync.Mutex
 	writing    sync.Mutex
 	// owned by the holder of writing
@@ -50,29 +51,61 @@ var _ persist.Store = (*Store)(nil)
 type space struct {
 	name string
 	info
-	head     msg.Offset
-	time     int64 // of the newest message
+	newest   msg.Offset // the head; info.head is only as of the last change of info
+	time     int64      // of the newest message
 	seq      uint64
 	controls uint64 // oldest control that is still in the file
-	segments []segment
+	chains   [persist.Classes]chain
+	keptLast msg.Offset // newest message that Drop has kept; 0: none
+	sums     []summary  // of what was dropped, as they lie in the file
+	drops    int        // how often something was taken away
 
 	staged staged
 }
 
-// segment holds the offsets from base up to the next segment's base.
-type segment struct {
-	base  msg.Offset
-	bytes int64 // of its records; known for the last segment
+// chain is the segments of one class.
+type chain struct {
+	full  []segment     // oldest first; only appended to and cut at the front
+	open  segment       // the one appended to; base 0: none
+	index *segmentIndex // of open
 }
 
-func (n *space) empty() bool { return n.first > n.head }
+// segment holds messages of one class; all of them are in the bucket that its
+// base names.
+type segment struct {
+	base, last msg.Offset // its oldest and newest message
+	messages   int
+	bytes      int64 // of its records
+	newest     int64 // time of its newest message
+}
 
-// last is the newest offset that segment i may hold.
-func (n *space) last(i int) msg.Offset {
-	if i+1 < len(n.segments) {
-		return n.segments[i+1].base - 1
+// summary is one that lies in the file.
+type summary struct {
+	class byte
+	base  msg.Offset
+	last  msg.Offset
+	bytes int
+}
+
+// count takes a message in.
+func (g *segment) count(at msg.Offset, bytes int, time int64) {
+	g.last, g.newest = at, time
+	g.messages++
+	g.bytes += int64(bytes)
+}
+
+// oldest is what info.first must be.
+func (n *space) oldest() msg.Offset {
+	first := n.newest + 1
+	for i := range n.chains {
+		c := &n.chains[i]
+		if len(c.full) > 0 {
+			first = min(first, c.full[0].base)
+		} else if c.open.base != 0 {
+			first = min(first, c.open.base)
+		}
 	}
-	return n.head
+	return first
 }
 
 // Follow implements persist.Store.

@@ -16,13 +16,15 @@ const maxDepth = 64
 // is where it says, is reached once, lies inside of the file, and holds
 // elements inside of itself in ascending order within its parent's bounds.
 // bbolt assumes all of that and panics, or reads wild memory, where it does not
-// hold. The error is persist.ErrCorrupt and names page and byte offset.
-func verify(r io.ReaderAt, m metaPage) error {
+// hold. The error is persist.ErrCorrupt and names page and byte offset. It
+// returns how many entries each bucket has: an entry that a page hides is no
+// fault of the structure.
+func verify(r io.ReaderAt, m metaPage) (map[string]int, error) {
 	if m.freelist != noFreelist {
-		return fmt.Errorf("has a stored free list, which this store never writes: %w", persist.ErrCorrupt)
+		return nil, fmt.Errorf("has a stored free list, which this store never writes: %w", persist.ErrCorrupt)
 	}
-	v := &verifier{r: r, meta: m, seen: make([]uint64, m.pages/64+1)}
-	return v.page(m.root, bounds{}, 0)
+	v := &verifier{r: r, meta: m, seen: make([]uint64, m.pages/64+1), entries: map[string]int{}}
+	return v.entries, v.page(m.root, bounds{}, 0)
 }
 
 type verifier struct {
@@ -30,6 +32,9 @@ type verifier struct {
 	meta metaPage
 	seen []uint64         // one bit per page
 	bufs [maxDepth][]byte // one per level, reused
+
+	entries map[string]int // by bucket
+	inside  []byte         // the bucket that is walked; nil: none
 }
 
 // bounds are the keys that a page may hold: [low, high), nil = open.
@@ -135,12 +140,17 @@ func (v *verifier) leaf(id uint64, b []byte, in bounds, depth int) error {
 		switch {
 		case flags == 0:
 			continue
-		case flags != 1 || vsize < 16:
+		case flags != 1 || vsize < 16 || v.inside != nil:
 			return v.bad(id, "element %d has flags %#x", i, flags)
 		}
+		v.inside = key
 		if err := v.bucket(id, b[start:start+vsize], depth); err != nil {
 			return err
 		}
+		v.inside = nil
+	}
+	if v.inside != nil {
+		v.entries[string(v.inside)] += len(keys)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@
 package mem
 
 import (
+	"encoding/binary"
 	"fmt"
 	"maps"
 	"slices"
@@ -23,6 +24,8 @@ type Options struct {
 	// MaxBytes bounds the encoded records, controls and table entries; a commit
 	// beyond it gets persist.ErrFull. 0: no bound.
 	MaxBytes int64
+	// SegmentMessages bounds a segment, the unit of Drop. Default 1,024.
+	SegmentMessages int
 	// Clock gives the time of commits; nil: time.Now.
 	Clock func() time.Time
 }
@@ -47,9 +50,13 @@ var _ persist.Store = (*Store)(nil)
 // space is one namespace.
 type space struct {
 	epoch     string
-	first     msg.Offset // of records[0]; the next offset is first + len(records)
-	records   [][]byte
-	time      int64 // of the newest message
+	head      msg.Offset
+	records   []record // sorted by offset; replaced, never changed in place
+	time      int64    // of the newest message
+	chains    [persist.Classes][]persist.Segment
+	dropped   [][]byte // summaries
+	summaries int      // bytes of them
+	unknown   msg.Offset
 	seq       uint64
 	controls  []persist.Control
 	at        msg.Offset
@@ -57,7 +64,13 @@ type space struct {
 	table     map[string][]byte
 }
 
-func (n *space) head() msg.Offset { return n.first + msg.Offset(len(n.records)) - 1 }
+// record is one message; kept ones are left of a dropped segment.
+type record struct {
+	at    msg.Offset
+	class uint8
+	kept  bool
+	rec   []byte
+}
 
 // New makes an empty store without bounds.
 func New() *Store { return NewWith(Options{}) }
@@ -66,6 +79,9 @@ func New() *Store { return NewWith(Options{}) }
 func NewWith(o Options) *Store {
 	if o.Clock == nil {
 		o.Clock = time.Now
+	}
+	if o.SegmentMessages <= 0 {
+		o.SegmentMessages = 1024
 	}
 	return &Store{opts: o, spaces: map[string]*space{}}
 }
@@ -107,9 +123,11 @@ func (s *Store) commit(b *persist.Batch) (func([]persist.Append), error) {
 	}
 	for i, a := range b.Appends {
 		n := s.spaces[a.Namespace]
-		n.records = append(n.records, p.records[i])
+		n.head++
+		n.records = append(n.records, record{at: n.head, class: a.Class, rec: p.records[i]})
 		n.time = p.times[i]
-		a.Message.Offset, a.Message.Time = n.head(), n.time
+		a.Message.Offset, a.Message.Time = n.head, n.time
+		s.grow(n, a.Class, len(p.records[i]))
 		s.bytes += int64(len(p.records[i]))
 	}
 	for i := range b.Controls {
@@ -117,6 +135,10 @@ func (s *Store) commit(b *persist.Batch) (func([]persist.Append), error) {
 		n := s.spaces[c.Namespace]
 		n.seq++
 		c.Seq = n.seq
+		if c.Of != 0 {
+			at := uint64(b.Appends[c.Of-1].Message.Offset)
+			c.Value = append(binary.BigEndian.AppendUint64(nil, at), c.Value...)
+		}
 		kept := *c
 		kept.Value = slices.Clone(c.Value)
 		n.controls = append(n.controls, kept)
@@ -145,8 +167,11 @@ func (s *Store) prepare(b *persist.Batch) (p prepared, err error) {
 		if n == nil {
 			return p, noNamespace(a.Namespace)
 		}
+		if a.Class >= persist.Classes {
+			return p, fmt.Errorf("retention class %d, there are %d", a.Class, persist.Classes)
+		}
 		if _, ok := next[a.Namespace]; !ok {
-			next[a.Namespace], last[a.Namespace] = n.head(), max(now, n.time)
+			next[a.Namespace], last[a.Namespace] = n.head, max(now, n.time)
 		}
 		next[a.Namespace]++
 		rec, err := persist.AppendRecord(nil, a.Message, next[a.Namespace], last[a.Namespace])
@@ -160,7 +185,10 @@ func (s *Store) prepare(b *persist.Batch) (p prepared, err error) {
 		if s.spaces[c.Namespace] == nil {
 			return p, noNamespace(c.Namespace)
 		}
-		p.grow += controlBytes(c)
+		if c.Of < 0 || c.Of > len(b.Appends) {
+			return p, fmt.Errorf("control of append %d, there are %d", c.Of, len(b.Appends))
+		}
+		p.grow += controlBytes(c) + 8
 	}
 	for _, c := range b.Checkpoints {
 		n := s.spaces[c.Namespace]
@@ -184,7 +212,7 @@ func (s *Store) checkpoint(c *persist.Checkpoint) {
 			s.bytes += putBytes(p.Key, p.Value)
 		}
 	}
-	n.at, n.atControl = max(n.at, min(c.At, n.head())), max(n.atControl, min(c.AtControl, n.seq))
+	n.at, n.atControl = max(n.at, min(c.At, n.head)), max(n.atControl, min(c.AtControl, n.seq))
 	for len(n.controls) > 0 && n.controls[0].Seq <= n.atControl {
 		s.bytes -= controlBytes(n.controls[0])
 		n.controls = n.controls[1:]
@@ -198,51 +226,6 @@ func putBytes(key string, value []byte) int64 {
 		return 0
 	}
 	return int64(len(key) + len(value))
-}
-
-// Read implements persist.Store.
-func (s *Store) Read(namespace string, from, to msg.Offset, l persist.Limits) ([]*msg.Message, msg.Offset, error) {
-	l = l.WithDefaults()
-	records, at, next, err := s.slice(namespace, from, to, l.Messages)
-	if err != nil {
-		return nil, from, fmt.Errorf("read %q: %w", namespace, err)
-	}
-	var ms []*msg.Message
-	bytes := 0
-	for i, rec := range records {
-		m, err := persist.DecodeRecord(rec, at+msg.Offset(i))
-		if err != nil {
-			return nil, from, fmt.Errorf("read %q offset %d: %w", namespace, at+msg.Offset(i), err)
-		}
-		if bytes += m.Size(); bytes > l.Bytes && i > 0 {
-			return ms, m.Offset, nil
-		}
-		ms = append(ms, m)
-	}
-	return ms, next, nil
-}
-
-// slice returns up to limit records of [from, to], the offset of the first of
-// them and the offset to go on with. Records are never changed.
-func (s *Store) slice(namespace string, from, to msg.Offset, limit int) ([][]byte, msg.Offset, msg.Offset, error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if s.closed {
-		return nil, 0, 0, persist.ErrClosed
-	}
-	n := s.spaces[namespace]
-	if n == nil {
-		return nil, 0, 0, noNamespace(namespace)
-	}
-	if to == 0 || to > n.head() {
-		to = n.head()
-	}
-	at := max(from, n.first)
-	if at > to {
-		return nil, at, max(from, to+1), nil
-	}
-	end := min(to+1, at+msg.Offset(limit))
-	return slices.Clone(n.records[at-n.first : end-n.first]), at, end, nil
 }
 
 // State implements persist.Store.
@@ -281,35 +264,12 @@ func (s *Store) state(namespace string) (i persist.Info, table map[string][]byte
 		s.epochs++
 		n = &space{
 			epoch: "mem-" + strconv.FormatInt(s.opts.Clock().UnixNano(), 36) + "-" + strconv.Itoa(s.epochs),
-			first: 1, table: map[string][]byte{},
+			table: map[string][]byte{},
 		}
 		s.spaces[namespace] = n
 	}
-	i = persist.Info{Epoch: n.epoch, Head: n.head(), At: n.at, AtControl: n.atControl}
-	if len(n.records) > 0 {
-		i.First = n.first
-	}
+	i = persist.Info{Epoch: n.epoch, Head: n.head, First: n.first(), At: n.at, AtControl: n.atControl}
 	return i, maps.Clone(n.table), slices.Clone(n.controls), nil
-}
-
-// Trim implements persist.Store; it drops exactly what it is asked to.
-func (s *Store) Trim(namespace string, upTo msg.Offset) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return fmt.Errorf("trim %q: %w", namespace, persist.ErrClosed)
-	}
-	n := s.spaces[namespace]
-	if n == nil {
-		return fmt.Errorf("trim: %w", noNamespace(namespace))
-	}
-	for len(n.records) > 0 && n.first <= upTo {
-		s.bytes -= int64(len(n.records[0]))
-		n.records[0] = nil
-		n.records = n.records[1:]
-		n.first++
-	}
-	return nil
 }
 
 // Close implements persist.Store. Closing twice is not an error.

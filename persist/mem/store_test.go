@@ -12,13 +12,19 @@ import (
 	"parley/persist/persisttest"
 )
 
-func TestStore(t *testing.T) {
+func TestStore(t *testing.T) { suite(t, 0) }
+
+// TestStoreOfSmallSegments runs the suite with segments that begin and end
+// within nearly every batch.
+func TestStoreOfSmallSegments(t *testing.T) { suite(t, 3) }
+
+func suite(t *testing.T, segmentMessages int) {
 	persisttest.Run(t, func(t *testing.T) persisttest.Place {
 		var now atomic.Int64
 		now.Store(1)
 		return persisttest.Place{
 			Open: func(*testing.T) persist.Store {
-				return mem.NewWith(mem.Options{Clock: func() time.Time { return time.UnixMilli(now.Load()) }})
+				return mem.NewWith(mem.Options{SegmentMessages: segmentMessages, Clock: func() time.Time { return time.UnixMilli(now.Load()) }})
 			},
 			SetTime: func(t time.Time) { now.Store(t.UnixMilli()) },
 		}
@@ -26,7 +32,7 @@ func TestStore(t *testing.T) {
 }
 
 func TestFullStoreRecovers(t *testing.T) {
-	s := mem.NewWith(mem.Options{MaxBytes: 4000})
+	s := mem.NewWith(mem.Options{MaxBytes: 4000, SegmentMessages: 1})
 	if _, err := s.State("a", persist.Visitor{}); err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +55,11 @@ func TestFullStoreRecovers(t *testing.T) {
 	if ms, _, err := s.Read("a", 1, 0, persist.Limits{}); len(ms) != 3 || err != nil {
 		t.Fatalf("%d messages, %v", len(ms), err)
 	}
-	if err := s.Trim("a", 1); err != nil {
+	segments, err := s.Segments("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Drop("a", segments[0], nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := publish(); err != nil {

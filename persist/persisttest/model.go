@@ -13,8 +13,10 @@ import (
 
 // modelSpace is what a namespace must hold.
 type modelSpace struct {
-	messages []*msg.Message // all that were committed
-	trimmed  msg.Offset     // highest offset given to Trim
+	messages []*msg.Message // all that are to be read
+	classes  map[msg.Offset]uint8
+	kept     map[msg.Offset]bool
+	dropped  []*msg.Message
 	controls []persist.Control
 	table    map[string]string
 	at       msg.Offset
@@ -30,21 +32,14 @@ func model(e *env) {
 	spaces := map[string]*modelSpace{}
 	for _, n := range names {
 		e.state(n)
-		spaces[n] = &modelSpace{table: map[string]string{}}
+		spaces[n] = &modelSpace{table: map[string]string{}, classes: map[msg.Offset]uint8{}, kept: map[msg.Offset]bool{}}
 	}
 	for step := range 120 {
 		switch r.IntN(10) {
 		case 0:
 			n := names[r.IntN(len(names))]
-			m := spaces[n]
-			if len(m.messages) == 0 {
-				continue
-			}
-			upTo := m.messages[r.IntN(len(m.messages))].Offset
-			m.trimmed = max(m.trimmed, upTo)
-			if err := e.s.Trim(n, upTo); err != nil {
-				e.Fatalf("step %d: %v", step, err)
-			}
+			spaces[n].drop(e, n, r)
+			spaces[n].missed(e, n, r, step)
 		case 1:
 			if e.Durable {
 				e.reopen()
@@ -69,12 +64,15 @@ func randomBatch(r *rand.Rand, names []string, spaces map[string]*modelSpace) *p
 	b := &persist.Batch{}
 	name := func() string { return names[r.IntN(len(names))] }
 	for range r.IntN(20) {
-		b.Appends = append(b.Appends, persist.Append{Namespace: name(), Message: Random(r)})
+		b.Appends = append(b.Appends, persist.Append{Namespace: name(), Class: uint8(r.IntN(3) * r.IntN(4)), Message: Random(r)})
 	}
 	for i := range r.IntN(4) {
 		c := persist.Control{Namespace: name(), Kind: uint8(r.IntN(256)), Key: fmt.Sprint("key", i)}
 		if r.IntN(2) == 0 {
 			c.Value = []byte(strings.Repeat("v", r.IntN(300)))
+		}
+		if len(b.Appends) > 0 && r.IntN(3) == 0 {
+			c.Of = 1 + r.IntN(len(b.Appends))
 		}
 		b.Controls = append(b.Controls, c)
 	}
@@ -104,6 +102,7 @@ func learn(b *persist.Batch, spaces map[string]*modelSpace) {
 	for _, a := range b.Appends {
 		m := spaces[a.Namespace]
 		m.messages = append(m.messages, a.Message)
+		m.classes[a.Message.Offset] = a.Class
 	}
 	for _, c := range b.Controls {
 		m := spaces[c.Namespace]
@@ -141,13 +140,93 @@ func (m *modelSpace) compare(e *env, name string, step int) {
 		}
 	}
 	got := e.all(name, 0, 0, persist.Limits{Messages: 17, Bytes: 4000})
-	want := m.messages[len(m.messages)-min(len(got), len(m.messages)):]
-	if lost := m.messages[:len(m.messages)-len(want)]; len(got) != len(want) || len(lost) > 0 && lost[len(lost)-1].Offset > m.trimmed {
-		e.Fatalf("step %d, %q: %d messages of %d, trimmed to %d", step, name, len(got), len(m.messages), m.trimmed)
+	m.same(e, fmt.Sprintf("step %d, %q", step, name), got, m.messages)
+	for _, f := range []string{"#", "a", "t/+", "+/1"} {
+		filters := []msg.Filter{{Pattern: f}}
+		want := slices.DeleteFunc(slices.Clone(m.messages), func(m *msg.Message) bool { return !filters[0].Matches(m.Topic) })
+		m.same(e, fmt.Sprintf("step %d, %q, filter %s", step, name, f), e.all(name, 0, 0, persist.Limits{Messages: 5, Filters: filters}), want)
+	}
+}
+
+func (m *modelSpace) same(e *env, what string, got, want []*msg.Message) {
+	e.Helper()
+	if len(got) != len(want) {
+		e.Fatalf("%s: %d messages, want %d", what, len(got), len(want))
 	}
 	for i := range got {
 		if d := Diff(got[i], want[i]); d != "" {
-			e.Fatalf("step %d, %q, offset %d: %s", step, name, want[i].Offset, d)
+			e.Fatalf("%s, offset %d: %s", what, want[i].Offset, d)
 		}
+	}
+}
+
+// drop drops one segment, keeps some of its messages and forgets some older.
+func (m *modelSpace) drop(e *env, name string, r *rand.Rand) {
+	e.Helper()
+	segments := e.segments(name)
+	if len(segments) == 0 {
+		return
+	}
+	s := segments[r.IntN(len(segments))]
+	for _, o := range segments {
+		if o.Class == s.Class && o.First < s.First {
+			s = o
+		}
+	}
+	var keep []msg.Offset
+	m.messages = slices.DeleteFunc(m.messages, func(o *msg.Message) bool {
+		if m.classes[o.Offset] != s.Class || o.Offset > s.Last || m.kept[o.Offset] {
+			return false
+		}
+		if r.IntN(4) == 0 {
+			keep = append(keep, o.Offset)
+			m.kept[o.Offset] = true
+			return false
+		}
+		m.dropped = append(m.dropped, o)
+		return true
+	})
+	if err := e.s.Drop(name, s, keep); err != nil {
+		e.Fatal(err)
+	}
+	forget := []msg.Offset{s.Last + 1000}
+	for at := range m.kept {
+		if r.IntN(3) == 0 {
+			forget = append(forget, at)
+			delete(m.kept, at)
+			m.messages = slices.DeleteFunc(m.messages, func(o *msg.Message) bool { return o.Offset == at })
+		}
+	}
+	slices.Sort(forget)
+	if err := e.s.Forget(name, forget); err != nil {
+		e.Fatal(err)
+	}
+}
+
+// missed compares what the store says was dropped.
+func (m *modelSpace) missed(e *env, name string, r *rand.Rand, step int) {
+	e.Helper()
+	head := e.state(name).Head
+	from := msg.Offset(r.Uint64N(uint64(head) + 2))
+	to := from + msg.Offset(r.Uint64N(uint64(head)+2))
+	f := msg.Filter{Pattern: []string{"#", "a", "t/+"}[r.IntN(3)]}
+	got, err := e.s.Missed(name, []msg.Filter{f}, from, to)
+	if err != nil {
+		e.Fatal(err)
+	}
+	var want persist.Missed
+	for _, o := range m.dropped {
+		if f.Matches(o.Topic) && o.Offset >= from && (o.Offset <= to || to == 0) {
+			if want.Count == 0 || o.Offset < want.First {
+				want.First = o.Offset
+			}
+			want.Last, want.Count = max(want.Last, o.Offset), want.Count+1
+		}
+	}
+	switch {
+	case got.Exact && (got.First != want.First || got.Last != want.Last || got.Count != want.Count),
+		!got.Exact && (got.Count != 0 || want.Count > 0 && (want.First < got.First || want.Last > got.Last)),
+		from <= 1 && (to == 0 || to >= head) && !got.Exact:
+		e.Fatalf("step %d, %q: missed %+v, want %+v of %s in [%d, %d]", step, name, got, want, f.Pattern, from, to)
 	}
 }

@@ -173,7 +173,29 @@ func visitorStops(e *env) {
 	}
 }
 
-func trimNeverDropsMore(e *env) {
+// trim drops whatever segments lie below upTo.
+func (e *env) trim(namespace string, upTo msg.Offset) {
+	e.Helper()
+	for _, s := range e.segments(namespace) {
+		if s.Last > upTo {
+			continue
+		}
+		if err := e.s.Drop(namespace, s, nil); err != nil {
+			e.Fatal(err)
+		}
+	}
+}
+
+func (e *env) segments(namespace string) []persist.Segment {
+	e.Helper()
+	segments, err := e.s.Segments(namespace)
+	if err != nil {
+		e.Fatal(err)
+	}
+	return segments
+}
+
+func dropNeverDropsMore(e *env) {
 	e.state("a")
 	e.state("b")
 	for range 10 {
@@ -182,9 +204,7 @@ func trimNeverDropsMore(e *env) {
 	}
 	head := e.state("a").Head
 	for _, upTo := range []msg.Offset{0, 1, 7, 8, 30, 30, 20, head - 1} {
-		if err := e.s.Trim("a", upTo); err != nil {
-			e.Fatal(err)
-		}
+		e.trim("a", upTo)
 		if e.Durable && upTo == 30 {
 			e.reopen()
 		}
@@ -216,9 +236,7 @@ func headNeverFalls(e *env) {
 		for range 3 {
 			last = e.publish("a", "1", "2", "3")[2].Offset
 		}
-		if err := e.s.Trim("a", last+100); err != nil {
-			e.Fatal(err)
-		}
+		e.trim("a", last+100)
 		if e.Durable {
 			e.reopen()
 		}
@@ -255,8 +273,17 @@ func closing(e *env) {
 	if _, err := e.s.State("a", persist.Visitor{}); !errors.Is(err, persist.ErrClosed) {
 		e.Errorf("state: %v", err)
 	}
-	if err := e.s.Trim("a", 1); !errors.Is(err, persist.ErrClosed) {
-		e.Errorf("trim: %v", err)
+	if err := e.s.Drop("a", persist.Segment{First: 1, Last: 1}, nil); !errors.Is(err, persist.ErrClosed) {
+		e.Errorf("drop: %v", err)
+	}
+	if _, err := e.s.Segments("a"); !errors.Is(err, persist.ErrClosed) {
+		e.Errorf("segments: %v", err)
+	}
+	if _, err := e.s.Missed("a", nil, 1, 0); !errors.Is(err, persist.ErrClosed) {
+		e.Errorf("missed: %v", err)
+	}
+	if err := e.s.Forget("a", []msg.Offset{1}); !errors.Is(err, persist.ErrClosed) {
+		e.Errorf("forget: %v", err)
 	}
 }
 

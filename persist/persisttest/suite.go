@@ -43,9 +43,17 @@ func Run(t *testing.T, place func(t *testing.T) Place) {
 		{"CheckpointForgetsControls", checkpointForgetsControls},
 		{"TableKeys", tableKeys},
 		{"VisitorStops", visitorStops},
-		{"TrimNeverDropsMore", trimNeverDropsMore},
+		{"DropNeverDropsMore", dropNeverDropsMore},
 		{"HeadNeverFalls", headNeverFalls},
 		{"Close", closing},
+		{"ClassesAreMerged", classesAreMerged},
+		{"ControlOfAnAppend", controlOfAnAppend},
+		{"FilteredRead", filteredRead},
+		{"FilteredReadIsBounded", filteredReadIsBounded},
+		{"SegmentsAndMayHold", segmentsAndMayHold},
+		{"DropKeepsAndTells", dropKeepsAndTells},
+		{"DropRefuses", dropRefuses},
+		{"SummariesGiveWay", summariesGiveWay},
 		{"ReopenKeepsEverything", reopenKeepsEverything},
 		{"ReadsWhileCommitting", readsWhileCommitting},
 		{"Model", model},
@@ -186,8 +194,20 @@ func namespacesAreApart(e *env) {
 	if _, _, err := e.s.Read("c", 1, 0, persist.Limits{}); !errors.Is(err, persist.ErrNoNamespace) {
 		e.Errorf("read: %v", err)
 	}
-	if err := e.s.Trim("c", 1); !errors.Is(err, persist.ErrNoNamespace) {
-		e.Errorf("trim: %v", err)
+	if err := e.s.Drop("c", persist.Segment{First: 1, Last: 1}, nil); !errors.Is(err, persist.ErrNoNamespace) {
+		e.Errorf("drop: %v", err)
+	}
+	if err := e.s.Forget("c", []msg.Offset{1}); !errors.Is(err, persist.ErrNoNamespace) {
+		e.Errorf("forget: %v", err)
+	}
+	if _, err := e.s.Segments("c"); !errors.Is(err, persist.ErrNoNamespace) {
+		e.Errorf("segments: %v", err)
+	}
+	if _, err := e.s.Missed("c", nil, 1, 0); !errors.Is(err, persist.ErrNoNamespace) {
+		e.Errorf("missed: %v", err)
+	}
+	if _, err := e.s.MayHold("c", persist.Segment{First: 1, Last: 1}, nil); !errors.Is(err, persist.ErrNoNamespace) {
+		e.Errorf("may hold: %v", err)
 	}
 }
 
@@ -202,6 +222,9 @@ func batchIsAtomic(e *env) {
 	refused := []*persist.Batch{
 		{Appends: []persist.Append{good(), {Namespace: "none", Message: &msg.Message{Topic: "t"}}}},
 		{Appends: []persist.Append{good(), {Namespace: "a", Message: &msg.Message{Topic: "t", QoS: 9}}}},
+		{Appends: []persist.Append{good(), {Namespace: "a", Class: persist.Classes, Message: &msg.Message{Topic: "t"}}}},
+		{Appends: []persist.Append{good()}, Controls: []persist.Control{{Namespace: "a", Key: "k", Of: 2}}},
+		{Appends: []persist.Append{good()}, Controls: []persist.Control{{Namespace: "a", Key: "k", Of: -1}}},
 		{Appends: []persist.Append{good()}, Controls: []persist.Control{{Namespace: "a", Key: "k"}, {Namespace: "none"}}},
 		{Appends: []persist.Append{good()}, Checkpoints: []persist.Checkpoint{{Namespace: "a", At: 1, Puts: []persist.Put{{Key: "k", Value: []byte("v")}}}, {Namespace: "none"}}},
 	}

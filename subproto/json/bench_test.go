@@ -47,11 +47,11 @@ func BenchmarkDeliver(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			src := &source{d: msg.Delivery{
 				Message: &msg.Message{Topic: "a/b", Via: msg.ViaMQTT, Offset: 1 << 40, Time: 1 << 40, Payload: msg.Bytes(make([]byte, 256))},
-				Matches: []*msg.Subscription{{Handle: 1}},
+				Matches: []*msg.Subscription{{Filter: msg.Filter{Pattern: "a"}, Handle: 1}},
 			}}
 			c := &sink{info: subproto.Info{Log: slog.New(slog.DiscardHandler)}}
 			h, ch := deliverTo(src, c, hand)
-			h.handles = map[uint64]*channel{1: ch}
+			h.filters = map[msg.Filter]*channel{ch.sub.Filter: ch}
 			b.ReportAllocs()
 			for b.Loop() {
 				src.left = 100
@@ -66,18 +66,18 @@ func deliverTo(s subproto.Session, c subproto.Conn, hand bool) (*conn, *channel)
 	h, _ := New(Options{}).Open(c)
 	got := h.(*conn)
 	got.session, got.state, got.byHand = s, stateConnected, hand
-	return got, &channel{ready: true, encoded: text{}.channel("a/+")}
+	return got, &channel{ready: true, encoded: text{}.channel("a/+"), sub: msg.Subscription{Filter: msg.Filter{Pattern: "a"}, Handle: 1}}
 }
 
 // TestDeliverAllocations holds the benchmark's expectation.
 func TestDeliverAllocations(t *testing.T) {
 	src := &source{d: msg.Delivery{
 		Message: &msg.Message{Topic: "a", Via: msg.ViaMQTT, Payload: msg.Bytes([]byte("1"))},
-		Matches: []*msg.Subscription{{Handle: 1}},
+		Matches: []*msg.Subscription{{Filter: msg.Filter{Pattern: "a"}, Handle: 1}},
 	}}
 	c := &sink{info: subproto.Info{Log: slog.New(slog.DiscardHandler)}}
 	h, ch := deliverTo(src, c, false)
-	h.handles = map[uint64]*channel{1: ch}
+	h.filters = map[msg.Filter]*channel{ch.sub.Filter: ch}
 	if n := testing.AllocsPerRun(100, func() { src.left = 100; h.Wake() }); n > 10 { // the race detector makes pools forget
 		t.Fatalf("%v allocations for 100 deliveries", n)
 	}

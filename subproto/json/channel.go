@@ -2,7 +2,6 @@ package json
 
 import (
 	"errors"
-	"slices"
 
 	"parley/msg"
 )
@@ -10,75 +9,210 @@ import (
 // channel is one subscription of the client. It is in conn.channels from the
 // command on, until it is unsubscribed or refused.
 type channel struct {
-	filter  msg.Filter
-	handle  uint64
-	recover bool   // the client asked to continue from a position
+	name    string // as the client, or the connect reply, calls it
+	sub     msg.Subscription
 	encoded []byte // what all its pushes share
 	ready   bool   // its reply was sent: pushes may follow
+	resumed bool   // came with the session: the client may still subscribe to it
+	gap     bool   // the session has lost something of it, and the client's subscription has not heard yet
+
+	// while it is being subscribed
+	recover, strict bool // the client asked to continue from a position, or to be refused
+	lost            *msg.Gap
+	unrecovered     bool // it cannot
+}
+
+// open adds a channel.
+func (h *conn) open(name string, sub msg.Subscription) *channel {
+	if h.channels == nil {
+		h.channels, h.filters = map[string]*channel{}, map[msg.Filter]*channel{}
+	}
+	ch := &channel{name: name, sub: sub, encoded: h.codec.channel(name)}
+	h.channels[name], h.filters[sub.Filter] = ch, ch
+	return ch
+}
+
+// forget drops ch. What it has not acknowledged, nobody will.
+func (h *conn) forget(ch *channel) {
+	if h.channels[ch.name] != ch {
+		return
+	}
+	delete(h.channels, ch.name)
+	delete(h.filters, ch.sub.Filter)
+	h.acks.drop(ch, h.session.Ack)
+	if h.part != nil {
+		h.part.flight.remove(ch)
+	}
+}
+
+// filterOf is the filter that a subscribe command names.
+func filterOf(c *command) (msg.Filter, error) {
+	f, err := msg.ParseFilter(c.channel)
+	if err != nil || c.group == "" {
+		return f, err
+	}
+	if f.Group != "" {
+		return f, msg.ErrFilterInvalid
+	}
+	f.Group = c.group
+	return f, f.Validate()
 }
 
 func (h *conn) subscribe(c *command) {
-	f, err := msg.ParseFilter(c.channel)
+	f, err := filterOf(c)
+	old := h.filters[f]
 	switch {
 	case err != nil:
 		h.error(c.id, err)
 		return
+	case c.bad:
+		h.refuse(c, errBadRequest)
+		return
 	case c.special:
 		h.refuse(c, errNotAvailable)
 		return
-	case h.channels[f] != nil:
+	case old != nil && old.resumed && (h.channels[c.channel] == nil || h.channels[c.channel] == old):
+		h.attach(c, old)
+		return
+	case old != nil || h.channels[c.channel] != nil:
 		h.refuse(c, errSubscribed)
 		return
+	}
+	sub := msg.Subscription{Filter: f, Retained: msg.RetainSend}
+	if h.durable || f.Group != "" {
+		sub.QoS = 1
+	}
+	known := c.epoch == h.epoch && f.Group == ""
+	switch {
+	case c.recover && known:
+		sub.From = msg.Replay{Kind: msg.ReplayOffset, Offset: c.offset + 1}
 	case c.recover && c.strict: // the client wants to hear so before it is subscribed
 		h.refuse(c, errUnrecoverable)
 		return
+	case !c.recover && c.from != nil:
+		var ok bool
+		if sub.From, ok = parseFrom(c.from); !ok {
+			h.refuse(c, errBadRequest)
+			return
+		}
 	}
 	h.handle++
-	ch := &channel{filter: f, handle: h.handle, recover: c.recover, encoded: h.codec.channel(c.channel)}
-	if h.channels == nil {
-		h.channels, h.handles = map[msg.Filter]*channel{}, map[uint64]*channel{}
-	}
-	h.channels[f], h.handles[ch.handle] = ch, ch
+	sub.Handle = h.handle
+	ch := h.open(c.channel, sub)
+	ch.recover, ch.strict, ch.unrecovered = c.recover, c.strict, c.recover && !known
 	h.pending++
-	id := c.id
-	h.session.Subscribe([]msg.Subscription{{Filter: f, Handle: ch.handle, Retained: msg.RetainSend}},
-		func(res []msg.SubscribeResult) {
-			h.box.Put(outcome{apply: subscribed, id: id, offset: res[0].Start, err: res[0].Err, what: ch})
-		})
+	h.begin(c.id, ch, sub, subscribed)
+}
+
+// subscribing is the outcome of a Subscribe.
+type subscribing struct {
+	ch  *channel
+	old msg.Subscription // what the channel had before
+	res msg.SubscribeResult
+}
+
+// begin subscribes the channel as sub says.
+func (h *conn) begin(id uint32, ch *channel, sub msg.Subscription, apply func(*conn, *outcome)) {
+	old := ch.sub
+	ch.sub = sub
+	h.session.Subscribe([]msg.Subscription{sub}, func(res []msg.SubscribeResult) {
+		h.box.Put(outcome{apply: apply, id: id, err: res[0].Err, what: subscribing{ch, old, res[0]}})
+	})
 }
 
 func subscribed(h *conn, o *outcome) {
-	ch := o.what.(*channel)
-	ch.ready = true
+	got := o.what.(subscribing)
+	ch, res := got.ch, &got.res
+	if h.channels[ch.name] != ch { // unsubscribed meanwhile
+		h.pending--
+		h.reply(&reply{id: o.id, kind: kindSubscribe, epoch: h.epoch})
+		return
+	}
+	if o.err != nil {
+		h.forget(ch)
+		h.answer(&reply{id: o.id}, o.err)
+		return
+	}
+	if ch.recover && !ch.unrecovered && (res.Gap != nil || ch.sub.From.Offset > res.Start+1) {
+		h.unrecovered(o.id, ch, res.Gap)
+		return
+	}
+	if ch.lost == nil {
+		ch.lost = res.Gap
+	}
+	r := reply{
+		id: o.id, kind: kindSubscribe, epoch: h.epoch, offset: res.Start, positioned: ch.sub.Filter.Group == "",
+		wasRecovering: ch.recover, recovered: ch.recover && !ch.unrecovered,
+	}
+	// The server keeps the position of a durable session, and of a group.
+	r.recoverable = r.positioned && !h.durable
+	switch from := ch.sub.From; {
+	case from.Kind == msg.ReplayOffset && ch.recover:
+		r.offset = from.Offset - 1
+	case from.Kind != msg.ReplayNone && res.From > 0:
+		r.offset = res.From - 1
+	}
+	if ch.lost != nil {
+		r.data = gapData(nil, "", ch.lost)
+	}
+	ch.ready, ch.lost, ch.sub.From = true, nil, msg.Replay{}
+	h.answer(&r, nil)
+}
+
+// unrecovered is told that what the client has missed is not all there any more:
+// it is subscribed from now on instead, as the protocol has it, or refused.
+func (h *conn) unrecovered(id uint32, ch *channel, gap *msg.Gap) {
+	h.session.Unsubscribe([]msg.Filter{ch.sub.Filter}, func([]error) {})
+	if ch.strict {
+		h.forget(ch)
+		h.pending--
+		h.reply(&reply{id: id, err: errUnrecoverable})
+		return
+	}
+	ch.unrecovered, ch.lost = true, gap
+	sub := ch.sub
+	h.handle++
+	sub.Handle, sub.From = h.handle, msg.Replay{}
+	h.begin(id, ch, sub, subscribed)
+}
+
+// attach is a subscribe to what the session holds already. It goes on where the
+// session is.
+func (h *conn) attach(c *command, ch *channel) {
+	if ch.name != c.channel {
+		delete(h.channels, ch.name)
+		ch.name, ch.encoded = c.channel, h.codec.channel(c.channel)
+		h.channels[ch.name] = ch
+	}
+	ch.resumed = false
+	sub := ch.sub // with its handle: a delivery may have been pulled already
+	sub.QoS, sub.Retained, sub.From = max(1, sub.QoS), msg.RetainNone, msg.Replay{}
+	h.pending++
+	h.begin(c.id, ch, sub, attachedTo)
+}
+
+func attachedTo(h *conn, o *outcome) {
+	ch := o.what.(subscribing).ch
+	r := reply{id: o.id, kind: kindSubscribe, epoch: h.epoch, wasRecovering: true, recovered: !ch.gap}
+	ch.gap = false
 	if o.err != nil {
 		h.forget(ch)
 	}
-	h.answer(&reply{
-		id: o.id, kind: kindSubscribe, epoch: h.epoch, offset: o.offset, wasRecovering: ch.recover,
-	}, o.err)
-}
-
-// forget drops ch, unless its place is taken by a newer one already.
-func (h *conn) forget(ch *channel) {
-	delete(h.handles, ch.handle)
-	if h.channels[ch.filter] == ch {
-		delete(h.channels, ch.filter)
-	}
+	h.answer(&r, o.err)
 }
 
 // unsubscribe succeeds also for what is not subscribed: for an error an SDK
 // would drop the connection.
 func (h *conn) unsubscribe(c *command) {
 	id := c.id
-	f, err := msg.ParseFilter(c.channel)
-	ch := h.channels[f]
-	if err != nil || ch == nil {
+	ch := h.channels[c.channel]
+	if ch == nil {
 		h.reply(&reply{id: id, kind: kindUnsubscribe})
 		return
 	}
 	h.forget(ch)
 	h.pending++
-	h.session.Unsubscribe([]msg.Filter{f}, func(errs []error) {
+	h.session.Unsubscribe([]msg.Filter{ch.sub.Filter}, func(errs []error) {
 		h.box.Put(outcome{apply: unsubscribed, id: id, err: errs[0]})
 	})
 }
@@ -88,98 +222,4 @@ func unsubscribed(h *conn, o *outcome) {
 		o.err = nil
 	}
 	h.answer(&reply{id: o.id, kind: kindUnsubscribe}, o.err)
-}
-
-// deliver pulls from the session while there is room.
-func (h *conn) deliver() {
-	if h.state != stateConnected {
-		return
-	}
-	for d := &h.scratch().d; h.state == stateConnected && h.c.Room() && h.next(d); {
-		if d.Notice != nil {
-			h.notice(d.Notice)
-			continue
-		}
-		if h.push(d) && d.QoS > 0 {
-			h.session.Ack(d.Ref)
-		}
-	}
-}
-
-// next goes on with what is left, or with the next delivery.
-func (h *conn) next(d *msg.Delivery) bool {
-	if h.part == nil {
-		return h.session.Next(d)
-	}
-	*d, h.part = *h.part, nil
-	return true
-}
-
-// Keys of Message.Shared.
-const (
-	sharedLive = msg.SharedJSON + iota
-	sharedRetained
-)
-
-// push sends one push per subscription that wants the message; false if there
-// was no room for all: many small filters make much of one large message.
-func (h *conn) push(d *msg.Delivery) bool {
-	m, key := d.Message, sharedLive
-	if d.Retained {
-		key = sharedRetained
-	}
-	var pub []byte
-	for i, sub := range d.Matches {
-		ch := h.handles[sub.Handle]
-		if ch == nil {
-			continue
-		}
-		if pub != nil && !h.c.Room() {
-			h.part = &msg.Delivery{}
-			*h.part = *d
-			h.part.Matches = slices.Clone(d.Matches[i:]) // they are ours only until the next Next
-			return false
-		}
-		if !ch.ready { // its reply is in the mailbox, put there after we looked
-			h.outcomes()
-		}
-		if pub == nil {
-			retained := d.Retained
-			pub = m.Shared(key, func() []byte { return h.codec.publication(m, retained) })
-		}
-		h.sent(h.codec.push(h.buffer(), ch.encoded, pub))
-		h.engine.delivered.Inc()
-	}
-	return true
-}
-
-// Unsubscribe codes: from 2500 on an SDK subscribes again.
-const (
-	unsubRevoked = 2000
-	unsubGap     = 2500
-)
-
-// notice tells the client what happened to its session.
-func (h *conn) notice(n *msg.Notice) {
-	switch n.Kind {
-	case msg.NoticeTakenOver:
-		h.fail(msg.ErrTakenOver)
-	case msg.NoticeDraining:
-		h.draining = true // finish closes
-	case msg.NoticeRevoked:
-		h.end(n.Subscription, unsubRevoked, "permission denied")
-	case msg.NoticeGap: // resubscribing, it hears that it was not recovered
-		h.end(n.Subscription, unsubGap, "insufficient state")
-	}
-}
-
-// end takes a subscription away from the client.
-func (h *conn) end(sub *msg.Subscription, code uint32, reason string) {
-	if sub == nil || h.handles[sub.Handle] == nil {
-		return
-	}
-	ch := h.handles[sub.Handle]
-	h.forget(ch)
-	h.session.Unsubscribe([]msg.Filter{ch.filter}, func([]error) {})
-	h.sent(h.codec.unsubscribed(h.buffer(), ch.encoded, code, reason))
 }

@@ -43,16 +43,20 @@ type conn struct {
 	entry
 	session  subproto.Session
 	epoch    string
-	channels map[msg.Filter]*channel
-	handles  map[uint64]*channel // by Subscription.Handle
-	handle   uint64              // last one given
-	calls    map[uint64]func()   // outstanding calls: how to cancel them
-	callID   uint64              // last one given
-	pending  int                 // requests that wait for their outcome
+	want     sessionRequest
+	durable  bool                // the session outlives the connection
+	gated    bool                // no deliveries yet: the client's first pong is awaited
+	channels map[string]*channel // by name
+	filters  map[msg.Filter]*channel
+	handle   uint64 // last one given
+	acks     acks
+	calls    map[uint64]func() // outstanding calls: how to cancel them
+	callID   uint64            // last one given
+	pending  int               // requests that wait for their outcome
 	reading  bool
-	rest     []byte        // commands that wait until the connection has been let in
-	part     *msg.Delivery // what is left of a delivery that there was no room for; nil: nothing
-	work     *scratch      // nil between calls
+	rest     []byte   // commands that wait until the connection has been let in
+	part     *part    // what is left of a delivery that there was no room for; nil: nothing
+	work     *scratch // nil between calls
 	spare    []outcome
 	pinger   pinger
 
@@ -165,6 +169,8 @@ func (h *conn) request(c *command) {
 		h.publish(c)
 	case kindRPC:
 		h.rpc(c)
+	case kindHistory:
+		h.history(c)
 	case kindPing:
 		h.reply(&reply{id: c.id, kind: kindPing})
 	case kindConnect: // a second one

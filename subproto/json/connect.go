@@ -3,7 +3,6 @@ package json
 import (
 	"context"
 	"errors"
-	"sync/atomic"
 	"time"
 
 	"parley/auth"
@@ -18,7 +17,11 @@ type entry struct {
 
 // enter begins to let a client in: who is it, then its session.
 func (h *conn) enter(c *command, byHand bool) {
-	h.state, h.byHand, h.enterID = stateEntering, byHand, c.id
+	h.state, h.byHand, h.enterID, h.want = stateEntering, byHand, c.id, c.session
+	if h.want.bad != "" {
+		h.close(closeBadRequest, h.want.bad, msg.ErrProtocol)
+		return
+	}
 	info := h.c.Info()
 	cred := auth.Credentials{
 		User: c.user, Secret: c.password,
@@ -63,8 +66,7 @@ func (h *conn) identified(id *auth.Identity) {
 		return
 	}
 	h.entry = entry{identity: id, namespace: ns}
-	params := msg.SessionParams{Namespace: ns, Protocol: msg.ViaJSON, CleanStart: true}
-	h.session = h.engine.opt.Attach(h.c, id, params, func(r msg.AttachResult, err error) {
+	h.session = h.engine.opt.Attach(h.c, id, h.params(), func(r msg.AttachResult, err error) {
 		h.box.Put(outcome{apply: attached, err: err, what: r})
 		h.c.Wake()
 	})
@@ -77,9 +79,15 @@ func attached(h *conn, o *outcome) {
 		return
 	}
 	h.state = stateConnected
-	h.epoch = o.what.(msg.AttachResult).Epoch
+	res := o.what.(msg.AttachResult)
+	h.epoch = res.Epoch
 	h.c.Ready()
+	h.resume(&res)
+	news := h.firstNotices()
 	r := reply{id: h.enterID, kind: kindConnect, client: clientID(h.session.ID()), version: h.engine.opt.Version}
+	if h.want.name != "" {
+		r.epoch, r.subs, r.data = h.epoch, h.channels, h.sessionData(res.Present)
+	}
 	if h.byHand {
 		h.c.SetPing(true)
 	} else {
@@ -88,61 +96,33 @@ func attached(h *conn, o *outcome) {
 		h.pinger.start(h)
 	}
 	h.reply(&r)
+	if len(h.channels) > 0 && !h.byHand {
+		h.gated = true
+		h.pinger.send(h)
+	}
+	for i := range news {
+		h.notice(&news[i])
+	}
 	rest := h.rest
 	h.rest = nil
 	h.commands(rest)
 }
 
-// pinger sends application-level pings and waits for their answers. The timer
-// only asks for a Wake, so it needs no goroutine of its own.
-type pinger struct {
-	timer   *time.Timer
-	due     atomic.Bool // the timer has fired
-	waiting bool        // between a ping and the limit for its answer
-	owed    bool        // the answer to that ping has not come
-}
-
-func (p *pinger) start(h *conn) {
-	p.timer = time.AfterFunc(h.engine.opt.PingInterval, func() {
-		p.due.Store(true)
-		h.c.Wake()
-	})
-}
-
-func (p *pinger) stop() {
-	if p.timer != nil {
-		p.timer.Stop()
+// firstNotices takes what a resumed session has to say before its deliveries: the
+// connect reply tells which filters missed something.
+func (h *conn) firstNotices() (news []msg.Notice) {
+	if len(h.channels) == 0 {
+		return nil
 	}
-}
-
-// tick does what is due.
-func (p *pinger) tick(h *conn) {
-	if !p.due.Swap(false) || h.state != stateConnected {
-		return
+	for d := &h.scratch().d; h.session.Next(d); {
+		if d.Notice == nil {
+			h.keep(d, 0, flight{})
+			break
+		}
+		if d.Notice.Kind == msg.NoticeGap {
+			h.missed(d.Notice)
+		}
+		news = append(news, *d.Notice)
 	}
-	opt := &h.engine.opt
-	switch {
-	case p.waiting && p.owed && h.reading:
-		h.close(closeNoPong, "no pong", msg.ErrTimeout)
-	case p.waiting && p.owed: // it may have come, but nothing is read now
-		p.timer.Reset(opt.PongTimeout)
-	case p.waiting:
-		p.waiting = false
-		p.timer.Reset(opt.PingInterval - opt.PongTimeout)
-	default:
-		p.waiting, p.owed = true, true
-		h.sent(h.codec.ping(h.buffer()))
-		p.timer.Reset(opt.PongTimeout)
-	}
-}
-
-// answered notes that the client is there.
-func (p *pinger) answered(*conn) { p.owed = false }
-
-// paused is told that reading stops or goes on: the limit counts anew from
-// where reading goes on.
-func (p *pinger) paused(h *conn, reading bool) {
-	if reading && p.waiting && p.owed {
-		p.timer.Reset(h.engine.opt.PongTimeout)
-	}
+	return news
 }

@@ -13,7 +13,7 @@ func TestConversation(t *testing.T) {
 	for name, script := range map[string]string{
 		"own publication": hello + `
 			> {"id":2,"subscribe":{"channel":"a/+"}}
-			< {"id":2,"subscribe":{"epoch":*,"offset":0,"positioned":true}}
+			< {"id":2,"subscribe":{"epoch":*,"offset":0,"positioned":true,"recoverable":true}}
 			> {"id":3,"publish":{"channel":"a/b","data":{"n": 12345678901234567890, "n":1}}}
 			< {"id":3,"publish":{"offset":1}}
 			< {"push":{"channel":"a/+","pub":{"data":{"n":12345678901234567890,"n":1},"offset":1,"time":*,"tags":{"topic":"a/b","via":"json"},"info":{"user":"","client":*}}}}
@@ -21,8 +21,8 @@ func TestConversation(t *testing.T) {
 		"one push per subscription": hello + `
 			> {"id":2,"subscribe":{"channel":"a/#"}}
 				{"id":3,"subscribe":{"channel":"a"}}
-			< {"id":2,"subscribe":{"epoch":*,"offset":0,"positioned":true}}
-			< {"id":3,"subscribe":{"epoch":*,"offset":0,"positioned":true}}
+			< {"id":2,"subscribe":{"epoch":*,"offset":0,"positioned":true,"recoverable":true}}
+			< {"id":3,"subscribe":{"epoch":*,"offset":0,"positioned":true,"recoverable":true}}
 			> {"id":4,"unsubscribe":{"channel":"a/#"}}
 			< {"id":4,"unsubscribe":{}}
 			> {"id":5,"publish":{"channel":"a","data":null}}
@@ -35,7 +35,7 @@ func TestConversation(t *testing.T) {
 			> {"id":2,"rpc":{"method":"parley.publish","data":{"topic":"r","data":"x","retain":true,"encoding":"text"}}}
 			< {"id":2,"rpc":{"data":{"offset":1}}}
 			> {"id":3,"subscribe":{"channel":"r"}}
-			< {"id":3,"subscribe":{"epoch":*,"offset":1,"positioned":true}}
+			< {"id":3,"subscribe":{"epoch":*,"offset":1,"positioned":true,"recoverable":true}}
 			< {"push":{"channel":"r","pub":{"data":"x","time":*,"tags":{"topic":"r","via":"json","encoding":"text","retained":"true","offset":"1","content_type":"text/plain"},"info":{"user":"","client":*}}}}
 			> {"id":4,"rpc":{"method":"parley.publish","data":{"topic":"r","retain":true}}}
 			< {"id":4,"rpc":{"data":{"offset":2}}}
@@ -43,13 +43,13 @@ func TestConversation(t *testing.T) {
 			> {"id":5,"unsubscribe":{"channel":"r"}}
 			< {"id":5,"unsubscribe":{}}
 			> {"id":6,"subscribe":{"channel":"r"}}
-			< {"id":6,"subscribe":{"epoch":*,"offset":2,"positioned":true}}
+			< {"id":6,"subscribe":{"epoch":*,"offset":2,"positioned":true,"recoverable":true}}
 			> {"id":7,"ping":{}}
 			< {"id":7,"ping":{}}
 		`,
 		"bytes and properties": hello + `
 			> {"id":2,"subscribe":{"channel":"#"}}
-			< {"id":2,"subscribe":{"epoch":*,"offset":0,"positioned":true}}
+			< {"id":2,"subscribe":{"epoch":*,"offset":0,"positioned":true,"recoverable":true}}
 			> {"id":3,"rpc":{"method":"parley.publish","data":{"channel":"b","data":"/wA=","encoding":"base64","tags":{"content_type":"x/y","response_topic":"re","correlation":"AQI=","h.one":"1","h.two":"[\"2\",\"3\"]"}}}}
 			< {"id":3,"rpc":{"data":{"offset":1}}}
 			< {"push":{"channel":"#","pub":{"data":"/wA=","offset":1,"time":*,"tags":{"topic":"b","via":"json","encoding":"base64","content_type":"x/y","response_topic":"re","correlation":"AQI=","h.one":"1","h.two":"[\"2\",\"3\"]"},"info":{"user":"","client":*}}}}
@@ -70,13 +70,13 @@ func TestConversation(t *testing.T) {
 			> {"id":8,"publish":{"channel":"a"}}
 			< {"id":8,"error":{"code":107,"message":"bad request"}}
 			> {"id":9,"subscribe":{"channel":"a"}}
-			< {"id":9,"subscribe":{"epoch":*,"offset":0,"positioned":true}}
+			< {"id":9,"subscribe":{"epoch":*,"offset":0,"positioned":true,"recoverable":true}}
 			> {"id":10,"subscribe":{"channel":"a"}}
 			< {"id":10,"error":{"code":105,"message":"already subscribed"}}
 			> {"id":11,"subscribe":{"channel":"b"}}
-			< {"id":11,"subscribe":{"epoch":*,"offset":0,"positioned":true}}
+			< {"id":11,"subscribe":{"epoch":*,"offset":0,"positioned":true,"recoverable":true}}
 			> {"id":12,"subscribe":{"channel":"c"}}
-			< {"id":12,"subscribe":{"epoch":*,"offset":0,"positioned":true}}
+			< {"id":12,"subscribe":{"epoch":*,"offset":0,"positioned":true,"recoverable":true}}
 			> {"id":13,"subscribe":{"channel":"d"}}
 			< {"id":13,"error":{"code":106,"message":"limit exceeded"}}
 			> {"id":14,"unsubscribe":{"channel":"never"}}
@@ -85,7 +85,7 @@ func TestConversation(t *testing.T) {
 			< {"id":15,"error":{"code":108,"message":"not available"}}
 			> {"id":16,"presence":{"channel":"a"}}
 			< {"id":16,"error":{"code":108,"message":"not available"}}
-			> {"id":17,"history":{"channel":"a"}}
+			> {"id":17,"presence_stats":{"channel":"a"}}
 			< {"id":17,"error":{"code":108,"message":"not available"}}
 			> {"id":18,"refresh":{"token":"t"}}
 			< {"id":18,"error":{"code":108,"message":"not available"}}
@@ -102,11 +102,15 @@ func TestConversation(t *testing.T) {
 			> {"id":24,"rpc":{"method":"parley.publish"}}
 			< {"id":24,"error":{"code":107,"message":"bad request"}}
 		`,
-		"recovery is answered honestly": hello + `
-			> {"id":2,"subscribe":{"channel":"a","recover":true,"epoch":"x","offset":7}}
-			< {"id":2,"subscribe":{"epoch":*,"offset":0,"positioned":true,"was_recovering":true,"recovered":false}}
-			> {"id":3,"subscribe":{"channel":"b","recover":true,"epoch":"x","offset":7,"flag":3}}
-			< {"id":3,"error":{"code":112,"message":"unrecoverable position"}}
+		"idempotency key": hello + `
+			> {"id":2,"rpc":{"method":"parley.publish","data":{"topic":"k","data":{"n":1},"key":"x-1"}}}
+			< {"id":2,"rpc":{"data":{"offset":1}}}
+			> {"id":3,"publish":{"channel":"k","data":2}}
+			< {"id":3,"publish":{"offset":2}}
+			> {"id":4,"rpc":{"method":"parley.publish","data":{"topic":"k","data":{"n":1},"key":"x-1"}}}
+			< {"id":4,"rpc":{"data":{"offset":1}}}
+			> {"id":5,"rpc":{"method":"parley.publish","data":{"topic":"k","data":{"n":2},"key":"x-1"}}}
+			< {"id":5,"error":{"code":1009,"message":"idempotency key reused with other content"}}
 		`,
 		"too large": hello + `
 			> {"id":2,"publish":{"channel":"a","data":"` + strings.Repeat("x", 5000) + `"}}
@@ -128,7 +132,7 @@ func TestConversation(t *testing.T) {
 		"by hand": `
 			> {"subscribe":{"channel":"a"}}
 			< {"connect":{"client":*,"version":"parley","pong":false}}
-			< {"subscribe":{"epoch":*,"offset":0,"positioned":true}}
+			< {"subscribe":{"epoch":*,"offset":0,"positioned":true,"recoverable":true}}
 			> {"publish":{"channel":"a","data":[1]}}
 			< {"publish":{"offset":1}}
 			< {"push":{"channel":"a","pub":{"data":[1],"offset":1,"time":*,"tags":{"topic":"a","via":"json"},"info":{"user":"","client":*}}}}
@@ -179,7 +183,7 @@ func TestConnect(t *testing.T) {
 		c.talk(`> {"id":1,"connect":{}}
 			` + welcome + `
 			> {"id":2,"subscribe":{"channel":"a"}}
-			< {"id":2,"subscribe":{"epoch":*,"offset":0,"positioned":true}}
+			< {"id":2,"subscribe":{"epoch":*,"offset":0,"positioned":true,"recoverable":true}}
 			> {"id":3,"publish":{"channel":"a","data":1}}
 			< {"id":3,"publish":{"offset":1}}
 			< {"push":{"channel":"a","pub":{"data":1,"offset":1,"time":*,"tags":{"topic":"a","via":"json"},"info":{"user":"bob","client":*}}}}`)

@@ -94,7 +94,11 @@ func (k kind) name() string {
 func (c *command) param(name string, v []byte) (ok bool) {
 	switch {
 	case name == "data" && c.kind == kindConnect:
-		return c.credentials(v)
+		c.connectData(v)
+		return true
+	case name == "data" && c.kind == kindSubscribe:
+		c.subscribeData(v)
+		return true
 	case name == "data":
 		c.data = v
 		return true
@@ -107,11 +111,15 @@ func (c *command) param(name string, v []byte) (ok bool) {
 	case name == "method" && c.kind == kindRPC:
 		c.method, ok = unquote(v)
 		return ok
+	case c.kind == kindHistory:
+		return c.historyParam(name, v)
 	case c.kind != kindSubscribe:
 		return true
 	case name == "recover":
-		c.recover = v[0] == 't'
-		return v[0] == 't' || v[0] == 'f'
+		c.recover, ok = boolean(v)
+		return ok
+	case name == "offset", name == "epoch":
+		return c.position(name, v)
 	case name == "tf":
 		c.special = true
 	case name == "type":
@@ -124,17 +132,65 @@ func (c *command) param(name string, v []byte) (ok bool) {
 	return true
 }
 
-// credentials takes user and password from the data of connect, which may hold
-// anything else too.
-func (c *command) credentials(data []byte) bool {
+// position takes a member of a position in the log.
+func (c *command) position(name string, v []byte) (ok bool) {
+	switch name {
+	case "epoch":
+		c.epoch, ok = unquote(v)
+		return ok
+	case "offset":
+		n, err := strconv.ParseUint(string(v), 10, 64)
+		c.offset = msg.Offset(n)
+		return err == nil
+	}
+	return true
+}
+
+func (c *command) historyParam(name string, v []byte) (ok bool) {
+	switch name {
+	case "limit":
+		n, err := strconv.ParseInt(string(v), 10, 32)
+		c.limit = int(n)
+		return err == nil
+	case "reverse":
+		c.reverse, ok = boolean(v)
+		return ok
+	case "since":
+		c.since = true
+		return members(v, func(name, v []byte) bool { return isNull(v) || c.position(string(name), v) })
+	}
+	return true
+}
+
+func boolean(v []byte) (b, ok bool) { return v[0] == 't', v[0] == 't' || v[0] == 'f' }
+
+// connectData takes credentials and session from the data of connect, which may
+// hold anything else too.
+func (c *command) connectData(data []byte) {
 	members(data, func(name, v []byte) bool {
-		switch string(name) {
-		case "user":
+		switch {
+		case string(name) == "user":
 			c.user, _ = unquote(v)
-		case "password":
+		case string(name) == "password":
 			c.password, _ = unquote(v)
+		case !isNull(v):
+			c.session.member(string(name), v)
 		}
 		return true
 	})
-	return true
+}
+
+// subscribeData takes the options of a subscription.
+func (c *command) subscribeData(data []byte) {
+	members(data, func(name, v []byte) bool {
+		switch string(name) {
+		case "group":
+			var ok bool
+			c.group, ok = unquote(v)
+			c.bad = c.bad || !ok || c.group == ""
+		case "from":
+			c.from = v
+		}
+		return true
+	})
 }

@@ -2,6 +2,8 @@ package json
 
 import (
 	"encoding/base64"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -55,18 +57,23 @@ func (r *reply) fields(dst []byte) []byte {
 		}
 		dst = append(dst, `,"pong":`...)
 		dst = strconv.AppendBool(dst, r.pong)
+		dst = r.session(dst)
 	case kindSubscribe:
-		dst = appendMember(dst, "epoch", r.epoch)
-		dst = append(dst, `,"offset":`...)
-		dst = strconv.AppendUint(dst, uint64(r.offset), 10)
-		dst = append(dst, `,"positioned":true`...)
-		if r.wasRecovering {
-			dst = append(dst, `,"was_recovering":true,"recovered":false`...)
+		dst = r.position(dst)
+	case kindHistory:
+		dst = append(dst, `,"publications":[`...)
+		for i, p := range r.publications {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = append(dst, p...)
 		}
+		dst = append(dst, ']')
+		dst = appendMember(dst, "epoch", r.epoch)
+		dst = appendOffset(dst, r.offset)
 	case kindPublish:
 		if r.offset != 0 {
-			dst = append(dst, `,"offset":`...)
-			dst = strconv.AppendUint(dst, uint64(r.offset), 10)
+			dst = appendOffset(dst, r.offset)
 		}
 	case kindRPC:
 		dst = append(dst, `,"data":`...)
@@ -76,6 +83,56 @@ func (r *reply) fields(dst []byte) []byte {
 		}
 	}
 	return dst
+}
+
+// position appends what a subscribe reply says of the subscription's position.
+func (r *reply) position(dst []byte) []byte {
+	dst = appendMember(dst, "epoch", r.epoch)
+	if r.positioned {
+		dst = appendOffset(dst, r.offset)
+		dst = append(dst, `,"positioned":true`...)
+	}
+	if r.recoverable {
+		dst = append(dst, `,"recoverable":true`...)
+	}
+	if r.wasRecovering {
+		dst = append(dst, `,"was_recovering":true,"recovered":`...)
+		dst = strconv.AppendBool(dst, r.recovered)
+	}
+	if r.data != nil {
+		dst = append(dst, `,"data":`...)
+		dst = append(dst, r.data...)
+	}
+	return dst
+}
+
+// session appends what a connect reply says of a durable session.
+func (r *reply) session(dst []byte) []byte {
+	if r.data != nil {
+		dst = append(dst, `,"data":`...)
+		dst = append(dst, r.data...)
+	}
+	if len(r.subs) == 0 {
+		return dst
+	}
+	dst = append(dst, `,"subs":{`...)
+	for i, name := range slices.Sorted(maps.Keys(r.subs)) {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = appendQuoted(dst, name)
+		dst = append(dst, ":{"...)
+		start := len(dst)
+		sub := reply{epoch: r.epoch, wasRecovering: true, recovered: !r.subs[name].gap}
+		dst = sub.position(dst)
+		dst = append(append(dst[:start], dst[start+1:]...), '}')
+	}
+	return append(dst, '}')
+}
+
+func appendOffset(dst []byte, o msg.Offset) []byte {
+	dst = append(dst, `,"offset":`...)
+	return strconv.AppendUint(dst, uint64(o), 10)
 }
 
 func appendMember(dst []byte, name, value string) []byte {
@@ -108,15 +165,31 @@ func (text) unsubscribed(dst, channel []byte, code uint32, reason string) []byte
 	return append(dst, "}}}"...)
 }
 
+// subscribed implements codec.
+func (text) subscribed(dst, channel []byte, epoch string, offset msg.Offset) []byte {
+	dst = append(dst, channel...)
+	dst = append(dst, `,"subscribe":{"positioned":true`...)
+	dst = appendMember(dst, "epoch", epoch)
+	dst = appendOffset(dst, offset)
+	return append(dst, "}}}"...)
+}
+
+// message implements codec.
+func (text) message(dst, data []byte) []byte {
+	dst = append(dst, `{"push":{"message":{"data":`...)
+	dst = append(dst, data...)
+	return append(dst, "}}}"...)
+}
+
 // publication implements codec.
-func (text) publication(m *msg.Message, retained bool) []byte {
+func (text) publication(m *msg.Message, marks mark) []byte {
+	retained := marks&markRetained != 0
 	value, encoding := m.JSONView()
 	dst := make([]byte, 0, 128+len(value)+len(m.Topic))
 	dst = append(dst, `{"data":`...)
 	dst = append(dst, value...)
 	if m.Stored() && !retained {
-		dst = append(dst, `,"offset":`...)
-		dst = strconv.AppendUint(dst, uint64(m.Offset), 10)
+		dst = appendOffset(dst, m.Offset)
 	}
 	if m.Time != 0 {
 		dst = append(dst, `,"time":`...)
@@ -133,6 +206,12 @@ func (text) publication(m *msg.Message, retained bool) []byte {
 		if m.Stored() {
 			dst = appendMember(dst, "offset", strconv.FormatUint(uint64(m.Offset), 10))
 		}
+	}
+	if marks&markReplayed != 0 {
+		dst = appendMember(dst, "replayed", "true")
+	}
+	if marks&markRedelivered != 0 {
+		dst = appendMember(dst, "redelivered", "true")
 	}
 	dst = appendProperties(dst, m, encoding)
 	dst = append(dst, '}')

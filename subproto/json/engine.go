@@ -23,6 +23,9 @@ type Options struct {
 	PongTimeout  time.Duration // for the answer, at most half the interval; default 8 s
 	CallTimeout  time.Duration // of a procedure; default 30 s
 	Calls        int           // outstanding per connection; default 64
+
+	MaxSessionExpiry time.Duration // a durable session outlives its connection no longer; 0 = no limit
+	Window           int           // most unacknowledged deliveries, at most 65,535; a client may ask for less; default 1,024
 }
 
 // Engine serves the protocol. It is safe for concurrent use.
@@ -61,6 +64,10 @@ func New(o Options) *Engine {
 	if o.Calls <= 0 {
 		o.Calls = 64
 	}
+	if o.Window <= 0 {
+		o.Window = 1024
+	}
+	o.Window = min(o.Window, maxWindow)
 	return &Engine{
 		opt:       o,
 		scratches: sync.Pool{New: func() any { return new(scratch) }},

@@ -49,13 +49,14 @@ const (
 	closeDenied       = 3507
 	closeNotAvailable = 3508
 
-	closeAuthUnavail = 4000
-	closeUnavailable = 4001
-	closeBusy        = 4002
-	closeTakenOver   = 4500
-	closeNoNamespace = 4501
-	closeBadClient   = 4502
-	closeTooLarge    = 1009 // as the gateway does; SDKs know it as "message size limit exceeded"
+	closeAuthUnavail  = 4000
+	closeUnavailable  = 4001
+	closeBusy         = 4002
+	closeTakenOver    = 4500
+	closeNoNamespace  = 4501
+	closeBadClient    = 4502
+	closeSessionEnded = 4503
+	closeTooLarge     = 1009 // as the gateway does; SDKs know it as "message size limit exceeded"
 )
 
 // replyError is the error of a reply.

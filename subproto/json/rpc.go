@@ -18,6 +18,12 @@ func (h *conn) rpc(c *command) {
 	switch {
 	case c.method == "parley.publish":
 		h.rpcPublish(c)
+	case c.method == "parley.ack":
+		h.ack(c)
+	case c.method == "parley.replay":
+		h.replay(c)
+	case c.method == "parley.session.end":
+		h.endSession(c)
 	case strings.HasPrefix(c.method, ownProcedures), h.engine.opt.Caller == nil:
 		h.refuse(c, errNoMethod)
 	case len(h.calls) >= h.engine.opt.Calls:

@@ -116,7 +116,7 @@ func TestSDK(t *testing.T) {
 		t.Fatalf("%+v", e)
 	}
 	within(t, again, "connecting")
-	if e := within(t, subscribed, "subscribed"); !e.Positioned || e.Recoverable || e.StreamPosition == nil || e.StreamPosition.Epoch == "" {
+	if e := within(t, subscribed, "subscribed"); !e.Positioned || !e.Recoverable || e.StreamPosition == nil || e.StreamPosition.Epoch == "" {
 		t.Fatalf("%+v", e)
 	}
 	ctx := context.Background()

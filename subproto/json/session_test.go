@@ -19,8 +19,10 @@ import (
 type fakeSession struct {
 	subproto.Session // of what this engine does not call, nothing
 
+	result    msg.AttachResult // the epoch is E
 	publish   func(m *msg.Message, done func(msg.Offset, error))
 	subscribe func(s []msg.Subscription, done func([]msg.SubscribeResult))
+	history   func(q msg.HistoryQuery, done func(msg.HistoryResult, error))
 
 	mu         sync.Mutex
 	deliveries []msg.Delivery
@@ -28,6 +30,8 @@ type fakeSession struct {
 	closed     bool
 	how        msg.CloseHow
 	peer       subproto.Peer
+	gone       []msg.Filter // unsubscribed
+	acked      []uint64
 }
 
 func (s *fakeSession) give(d msg.Delivery) {
@@ -44,7 +48,8 @@ func (s *fakeSession) left() int {
 
 func (s *fakeSession) attach(p subproto.Peer, _ *auth.Identity, _ msg.SessionParams, done func(msg.AttachResult, error)) subproto.Session {
 	s.peer = p
-	done(msg.AttachResult{Epoch: "E"}, nil)
+	s.result.Epoch = "E"
+	done(s.result, nil)
 	return s
 }
 
@@ -70,7 +75,13 @@ func (s *fakeSession) Subscribe(subs []msg.Subscription, done func([]msg.Subscri
 	}
 	done([]msg.SubscribeResult{{}})
 }
-func (s *fakeSession) Unsubscribe(f []msg.Filter, done func([]error)) { done(make([]error, len(f))) }
+func (s *fakeSession) Unsubscribe(f []msg.Filter, done func([]error)) {
+	s.gone = append(s.gone, f...)
+	done(make([]error, len(f)))
+}
+func (s *fakeSession) History(q msg.HistoryQuery, done func(msg.HistoryResult, error)) {
+	s.history(q, done)
+}
 func (s *fakeSession) Next(d *msg.Delivery) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -80,7 +91,7 @@ func (s *fakeSession) Next(d *msg.Delivery) bool {
 	*d, s.deliveries = s.deliveries[0], s.deliveries[1:]
 	return true
 }
-func (s *fakeSession) Ack(uint64)                         {}
+func (s *fakeSession) Ack(ref uint64)                     { s.acked = append(s.acked, ref) }
 func (s *fakeSession) SetWill(_ *msg.Will, _ func(error)) {}
 func (s *fakeSession) Close(how msg.CloseHow)             { s.closed, s.how = true, how }
 
@@ -222,7 +233,7 @@ func TestReplyBeforePush(t *testing.T) {
 	done([]msg.SubscribeResult{{Start: 4}})
 	c.c.SetRoom(true)
 	c.talk(`
-		< {"id":2,"subscribe":{"epoch":*,"offset":4,"positioned":true}}
+		< {"id":2,"subscribe":{"epoch":*,"offset":4,"positioned":true,"recoverable":true}}
 		< {"push":{"channel":"a","pub":{"data":"","tags":{"topic":"a","via":"mqtt","encoding":"text"}}}}`)
 }
 
@@ -232,11 +243,11 @@ func TestRoom(t *testing.T) {
 	c := open(t, New(Options{Attach: s.attach}), subproto.Info{})
 	c.talk(hello + `
 		> {"id":2,"subscribe":{"channel":"a"}}
-		< {"id":2,"subscribe":{"epoch":*,"offset":0,"positioned":true}}`)
+		< {"id":2,"subscribe":{"epoch":*,"offset":0,"positioned":true,"recoverable":true}}`)
 	c.c.SetRoom(false)
 	s.give(msg.Delivery{
 		Message: &msg.Message{Topic: "a", Via: msg.ViaWAMP, Payload: msg.Bytes([]byte("1"))},
-		Matches: []*msg.Subscription{{Handle: 1}},
+		Matches: []*msg.Subscription{{Filter: msg.Filter{Pattern: "a"}, Handle: 1}},
 	})
 	c.talk("> {\"id\":3,\"ping\":{}}\n< {\"id\":3,\"ping\":{}}")
 	if s.left() != 1 {
@@ -256,8 +267,8 @@ func TestRoomWithinDelivery(t *testing.T) {
 	for i, ch := range []string{"a", "+", "#"} {
 		c.talk(fmt.Sprintf(`
 			> {"id":%d,"subscribe":{"channel":%q}}
-			< {"id":%d,"subscribe":{"epoch":*,"offset":0,"positioned":true}}`, i+2, ch, i+2))
-		all = append(all, &msg.Subscription{Handle: uint64(i + 1)})
+			< {"id":%d,"subscribe":{"epoch":*,"offset":0,"positioned":true,"recoverable":true}}`, i+2, ch, i+2))
+		all = append(all, &msg.Subscription{Filter: msg.Filter{Pattern: ch}, Handle: uint64(i + 1)})
 	}
 	c.c.RoomFor(2)
 	large := msg.Bytes([]byte(strings.Repeat("1", maxFrame)))
@@ -280,7 +291,7 @@ func TestRoomWithinDelivery(t *testing.T) {
 
 // TestNotices: what happens to a session is told in the protocol's terms.
 func TestNotices(t *testing.T) {
-	sub := &msg.Subscription{Handle: 1}
+	sub := &msg.Subscription{Filter: msg.Filter{Pattern: "a"}, Handle: 1}
 	for name, tc := range map[string]struct {
 		n    msg.Notice
 		want string
@@ -290,15 +301,16 @@ func TestNotices(t *testing.T) {
 		"draining":   {msg.Notice{Kind: msg.NoticeDraining}, "! 3001 shutdown", msg.CloseDrain},
 		"revoked": {msg.Notice{Kind: msg.NoticeRevoked, Subscription: sub},
 			`< {"push":{"channel":"a","unsubscribe":{"code":2000,"reason":"permission denied"}}}`, msg.CloseLost},
-		"gap": {msg.Notice{Kind: msg.NoticeGap, Subscription: sub},
-			`< {"push":{"channel":"a","unsubscribe":{"code":2500,"reason":"insufficient state"}}}`, msg.CloseLost},
+		"gap": {msg.Notice{Kind: msg.NoticeGap, Subscription: sub, First: 3, Last: 9, Count: 4, Reason: "age"},
+			`< {"push":{"message":{"data":{"type":"gap","filter":"a","first":3,"last":9,"count":4,"reason":"age"}}}}
+			 < {"push":{"channel":"a","unsubscribe":{"code":2500,"reason":"insufficient state"}}}`, msg.CloseLost},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &fakeSession{}
 			c := open(t, New(Options{Attach: s.attach}), subproto.Info{})
 			c.talk(hello + `
 				> {"id":2,"subscribe":{"channel":"a"}}
-				< {"id":2,"subscribe":{"epoch":*,"offset":0,"positioned":true}}`)
+				< {"id":2,"subscribe":{"epoch":*,"offset":0,"positioned":true,"recoverable":true}}`)
 			c.c.SetRoom(false)
 			s.give(msg.Delivery{Notice: &tc.n})
 			c.c.SetRoom(true)

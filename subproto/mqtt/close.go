@@ -104,7 +104,7 @@ func (h *handler) release(how msg.CloseHow) {
 	if h.sess != nil {
 		h.sess.Close(how)
 	}
-	h.in, h.inOff, h.pending, h.inflight, h.unacked, h.two, h.aliases = nil, 0, nil, nil, nil, nil, aliases{}
+	h.in, h.inOff, h.pending, h.inflight, h.unacked, h.two, h.listeners, h.aliases = nil, 0, nil, nil, nil, nil, nil, aliases{}
 }
 
 // send queues one packet. A client that set a Maximum Packet Size below what it

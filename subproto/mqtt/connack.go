@@ -13,7 +13,8 @@ import (
 // connack builds the accepting CONNACK. What it does not name is available by
 // the specification: QoS 2, retain, wildcards, subscription identifiers, shared
 // subscriptions. present is Session Present, which 3.1 does not know.
-func (h *handler) connack(p *pendingConnect, present bool) []byte {
+// gaps are those that arose while the client was away.
+func (h *handler) connack(p *pendingConnect, present bool, gaps []gap) []byte {
 	if h.version < 5 {
 		flag := byte(0)
 		if present && h.version == 4 { // [MQTT-3.2.2-2] of 3.1.1
@@ -38,7 +39,13 @@ func (h *handler) connack(p *pendingConnect, present bool) []byte {
 	if p.serverKeep {
 		props.ServerKeepAlive, props.ServerKeepAliveFlag = p.keepAlive, true
 	}
-	return encodeConnack(0, present, props)
+	props.User = gapProperties(gaps)
+	packet := encodeConnack(0, present, props)
+	if len(gaps) > 0 && h.maxOut > 0 && len(packet) > h.maxOut { // [MQTT-3.2.2-20]
+		props.User = nil
+		packet = encodeConnack(0, present, props)
+	}
+	return packet
 }
 
 // responseInfo is where the client may expect answers: below a level of its own

@@ -14,7 +14,10 @@ import (
 )
 
 // connect handles CONNECT: decode, then authenticate, then attach, then CONNACK.
-func (h *handler) connect(body []byte) {
+// One whose fields reach beyond its Remaining Length although more bytes have
+// come lies about its length: where packets begin and end in this stream is not
+// known, so it is closed without an answer, as [MQTT-3.1.4-1] allows too.
+func (h *handler) connect(body []byte, more bool) {
 	version, err := connectVersion(body)
 	if err != nil {
 		h.e.refused.Inc()
@@ -28,7 +31,12 @@ func (h *handler) connect(body []byte) {
 	h.version = version
 	h.state = statePending
 	pk, err := decodeConnect(bytes.Clone(body), version)
-	if err != nil {
+	switch {
+	case more && err == cutShort():
+		h.e.refused.Inc()
+		h.fail(err)
+		return
+	case err != nil:
 		h.refuse(err)
 		return
 	}
@@ -182,12 +190,29 @@ func (h *handler) attached(r msg.AttachResult, err error) {
 	p := h.pending
 	h.pending = nil
 	h.state = stateOpen
-	h.send(h.connack(p, r.Present))
+	for i := range r.Subscriptions {
+		if isGapFilter(r.Subscriptions[i].Filter) {
+			h.listen(&r.Subscriptions[i])
+		}
+	}
+	var gaps []gap
+	var other msg.Notice
+	more := false
+	if r.Present && h.version == 5 {
+		gaps, more = h.earlyGaps(&other)
+	}
+	h.send(h.connack(p, r.Present, gaps))
 	if h.state == stateEnded {
 		return
 	}
 	h.c.Ready()
 	h.startKeepAlive(p.keepAlive)
 	h.resume(r)
+	for i := range gaps {
+		h.tellGap(&gaps[i])
+	}
+	if more && h.state == stateOpen {
+		h.notice(&other)
+	}
 	h.pull = true
 }

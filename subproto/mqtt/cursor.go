@@ -18,6 +18,9 @@ func (f fault) Error() string { return f.text }
 func malformed(text string) error { return fault{0x81, "malformed packet: " + text} }
 func violation(text string) error { return fault{0x82, "protocol error: " + text} }
 
+// cutShort is a packet whose fields reach beyond its Remaining Length.
+func cutShort() error { return malformed("cut short") }
+
 // cursor walks a packet's body. The first step beyond the end, or onto a string
 // that is none, sets err; later steps then do nothing.
 type cursor struct {
@@ -37,7 +40,7 @@ func (c *cursor) take(n int) []byte {
 		return nil
 	}
 	if n > c.left() {
-		c.err = malformed("cut short")
+		c.err = cutShort()
 		return nil
 	}
 	b := c.b[c.off : c.off+n : c.off+n]

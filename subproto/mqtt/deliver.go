@@ -11,8 +11,9 @@ import (
 
 // The user properties of the parley-offset extension, see the package comment.
 const (
-	propOffset = "parley-offset"
-	propVia    = "parley-via"
+	propOffset   = "parley-offset"
+	propVia      = "parley-via"
+	propReplayed = "parley-replayed"
 )
 
 // deliver pulls from the session for as long as the peer takes in.
@@ -129,6 +130,9 @@ func (h *handler) ownProps(b []byte, d *msg.Delivery) []byte {
 			b = appendUser(b, propOffset, strconv.FormatUint(uint64(m.Offset), 10))
 		}
 		b = appendUser(b, propVia, m.Via)
+		if d.Replayed {
+			b = appendUser(b, propReplayed, "1")
+		}
 	}
 	return b
 }
@@ -140,7 +144,13 @@ func (h *handler) notice(n *msg.Notice) {
 		h.endFor(msg.ErrTakenOver)
 	case msg.NoticeDraining:
 		h.endFor(msg.ErrDraining)
-	default: // MQTT has no packet for a revoked subscription or a gap
-		h.log().Debug("notice", "kind", n.Kind, "reason", n.Reason)
+	case msg.NoticeGap:
+		g := gapOfNotice(n)
+		h.tellGap(&g)
+	case msg.NoticeRevoked: // MQTT has no packet for it
+		if n.Subscription != nil {
+			h.unlisten(n.Subscription.Filter)
+			h.log().Debug("subscription revoked", "filter", n.Subscription.Filter.String())
+		}
 	}
 }

@@ -32,7 +32,9 @@
 // clients are told of a refused subscription by 0x80, and are disconnected for a
 // refused publish. 3.1 gives several flags no meaning, which are then ignored.
 // Topic aliases are used towards clients that allow them for the topics that come
-// first. A malformed CONNECT of 5.0 is answered with CONNACK before the close.
+// first. A malformed CONNECT of 5.0 is answered with CONNACK before the close, but for one
+// that is shorter by its Remaining Length than by its fields while more bytes
+// have come: where the next packet begins is not known then.
 //
 // # Extensions
 //
@@ -40,7 +42,20 @@
 // value "1" is sent two more user properties with every PUBLISH, after those of
 // the publisher: "parley-offset", the decimal offset of the message in its
 // namespace's log (only if the message is stored), and "parley-via", the
-// protocol it was published through (mqtt, wamp, json, http, parley).
+// protocol it was published through (mqtt, wamp, json, http, parley). What a
+// subscription to the past brings has "parley-replayed" with the value "1" besides.
+// PUBACK and PUBREC carry "parley-offset" too, if Request Problem Information is
+// not 0.
+//
+// The user property "parley-key" of a PUBLISH is its idempotency key: 1 to 256
+// bytes, once, else 0x83. It is taken out; a will takes none.
+//
+// $replay/<position>/<filter> subscribes to a filter from a position of the log
+// (msg.ParseSubscription). $gap/<filter> subscribes to notices of what retention
+// has cut of the session's own; they are made here, at QoS 0, and never pass
+// through the topic space. The session holds the subscription, so that it comes
+// back with it. v5 clients are told of gaps in CONNACK (of a resumed session) and
+// SUBACK (of a replay) by the user property "parley-gap" too.
 //
 // # Ownership
 //

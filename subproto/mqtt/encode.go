@@ -2,6 +2,7 @@ package mqtt
 
 import (
 	"bytes"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -158,6 +159,21 @@ func (h *handler) encodeAck(kind byte, id uint16, code byte, text string) []byte
 	return full
 }
 
+// appendStored builds a positive PUBACK or PUBREC. To a client that asks for
+// offsets it carries the message's, if it is stored and there is room for it
+// ([MQTT-3.1.2-29], [MQTT-3.4.2-3], [MQTT-3.5.2-3]).
+func (h *handler) appendStored(b []byte, kind byte, id uint16, offset msg.Offset) []byte {
+	const fixed = 2 + 2 + 1 + 1 + 1 + 2 + len(propOffset) + 2 // all but the digits
+	if h.wantOffset && h.problemInfo && offset != 0 {
+		digits := strconv.FormatUint(uint64(offset), 10)
+		if n := fixed + len(digits); h.maxOut == 0 || n <= h.maxOut { // all of it is less than 128 bytes
+			b = append(b, kind<<4, byte(n-2), byte(id>>8), byte(id), 0, byte(n-6))
+			return appendUser(b, propOffset, digits)
+		}
+	}
+	return append(b, kind<<4, 2, byte(id>>8), byte(id))
+}
+
 // The functions below use the codec. Their packets hold nothing that it could
 // refuse, so its errors cannot occur.
 
@@ -169,8 +185,8 @@ func encodeConnack(code byte, present bool, props packets.Properties) []byte {
 	return b.Bytes()
 }
 
-func encodeSuback(kind, version byte, id uint16, codes []byte) []byte {
-	pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: kind}, ProtocolVersion: version, PacketID: id, ReasonCodes: codes}
+func encodeSuback(kind, version byte, id uint16, codes []byte, props packets.Properties) []byte {
+	pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: kind}, ProtocolVersion: version, PacketID: id, ReasonCodes: codes, Properties: props}
 	var b bytes.Buffer
 	if kind == packets.Suback {
 		_ = pk.SubackEncode(&b)

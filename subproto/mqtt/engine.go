@@ -35,6 +35,11 @@ type Options struct {
 	// 65,535, below 0: none. Each can hold a topic of 64 KiB.
 	TopicAliasMaximum int
 
+	// SharedQoS is the highest QoS granted to shared subscriptions; default 2, below
+	// 0: QoS 0. What a member at QoS 1 leaves unacknowledged goes to another one at
+	// once, what one at QoS 2 leaves waits for it ([MQTT-4.8.2-4], [MQTT-4.8.2-5]).
+	SharedQoS int
+
 	// ResponseTopics begins the topics that a v5 client which asks for Response
 	// Information is told to expect answers below: ResponseTopics/<client id>. The
 	// policy has to allow them. Default: clients are told nothing.
@@ -85,6 +90,11 @@ func New(o Options) *Engine {
 		o.TopicAliasMaximum = 0
 	} else {
 		o.TopicAliasMaximum = bounded(o.TopicAliasMaximum, 32, 65535)
+	}
+	if o.SharedQoS < 0 {
+		o.SharedQoS = 0
+	} else {
+		o.SharedQoS = bounded(o.SharedQoS, 2, 2)
 	}
 	if o.Namespaces == nil {
 		o.Namespaces = &auth.Namespaces{Default: "default", Names: []string{"default"}}

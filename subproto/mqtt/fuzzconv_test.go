@@ -24,6 +24,7 @@ type loop struct {
 	flight map[uint64]*flown
 	held   map[uint16]bool // packet ids of PublishOnce
 	subs   []*msg.Subscription
+	cuts   int // gaps it still has to tell
 	ends   int
 }
 
@@ -69,6 +70,7 @@ func (l *loop) attach(_ subproto.Peer, _ *auth.Identity, p msg.SessionParams, do
 		l.acked[2], l.flight[2] = false, &flown{id: 10, assigned: true}
 		m := &msg.Message{Topic: "a", QoS: 2, Offset: 1, Via: msg.ViaMQTT}
 		l.queue = append(l.queue, msg.Delivery{Message: m, QoS: 2, Ref: 2, PacketID: 10, Redelivered: true})
+		l.cuts = 2
 		r = msg.AttachResult{Present: true, Received: []msg.InFlight{{Ref: 1, PacketID: 9}}}
 	}
 	done(r, nil)
@@ -166,7 +168,21 @@ func (l *loop) Unsubscribe(fs []msg.Filter, done func([]error)) {
 	l.answer(func() { done(make([]error, len(fs))) })
 }
 
+func (l *loop) NextNotice(n *msg.Notice) bool {
+	if l.cuts == 0 {
+		return false
+	}
+	l.cuts--
+	*n = msg.Notice{Kind: msg.NoticeGap, First: 1, Last: 9, Count: 3, Reason: "age"}
+	return true
+}
+
 func (l *loop) Next(d *msg.Delivery) bool {
+	var n msg.Notice
+	if l.NextNotice(&n) {
+		*d = msg.Delivery{Notice: &n}
+		return true
+	}
 	if len(l.queue) == 0 {
 		return false
 	}

@@ -63,13 +63,14 @@ type handler struct {
 	unacked  []inbound // received, PUBACK or PUBREC not sent, in receive order
 	owed     int       // publishes that count against our Receive Maximum
 	pubDone  func(msg.Offset, error)
-	outcomes subproto.Mailbox[error]
-	spare    []error
+	outcomes subproto.Mailbox[outcome]
+	spare    []outcome
 
 	// outbound publishes
 	inflight     map[uint16]outbound // by packet id
 	inflightPeak int                 // most it held since it was made
 	lastID       uint16
+	listeners    []gapListener
 	released     int  // of inflight: only PUBREL was sent on this connection
 	redo         bool // what comes first was sent on an earlier connection
 
@@ -233,19 +234,20 @@ func (h *handler) handle(data []byte) (used int) {
 			return used
 		}
 		used += n
-		h.packet(p)
+		h.packet(p, used < len(data))
 	}
 	return used
 }
 
-// packet handles one control packet; its body is only lent.
-func (h *handler) packet(p rawPacket) {
+// packet handles one control packet; its body is only lent. more tells that
+// bytes have come behind it.
+func (h *handler) packet(p rawPacket, more bool) {
 	var err error
 	switch kind := p.kind(); {
 	case h.state == stateNew && kind != packets.Connect: // [MQTT-3.1.0-1]
 		err = violation("the first packet must be CONNECT")
 	case h.state == stateNew:
-		h.connect(p.body)
+		h.connect(p.body, more)
 	case kind == packets.Publish:
 		err = h.publish(p)
 	case kind == packets.Puback:

@@ -40,7 +40,7 @@ func startOn(t testing.TB, store persist.Store, change func(*Options)) *broker {
 	t.Helper()
 	b := &broker{t: t, met: metrics.New()}
 	var err error
-	if b.hub, err = hub.New(hub.Options{Store: store, Policy: denying{}, Metrics: b.met, Namespaces: []string{"default", "other"}}); err != nil {
+	if b.hub, err = hub.New(hub.Options{Store: store, Policy: denying{}, Metrics: b.met, Namespaces: []string{"default", "other"}, Limits: hub.Limits{Takeovers: -1}}); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -187,6 +187,47 @@ func TestMalformedConnect(t *testing.T) {
 	}
 }
 
+// A CONNECT of 5.0 that is cut short is told so. If more bytes have come behind
+// it, its length lies, and it is closed without a CONNACK, which [MQTT-3.1.4-1]
+// leaves open; what is wrong in another way is told in any case.
+func TestConnectLongerThanItsLength(t *testing.T) {
+	const (
+		short  = "\x10\x10\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x04tes" // the length of the client id says 4
+		inWill = "\x10\x15\x00\x04MQTT\x05\x06\x00\x00\x00\x00\x01c\x00\x00\x01t\x00\x02p"
+		inList = "\x10\x11\x00\x04MQTT\x05\x02\x00\x00\x03\x11\x00\x00\x00\x01c" // a property longer than the list
+		flag   = "\x10\x0e\x00\x04MQTT\x05\x03\x00\x00\x00\x00\x01c"
+	)
+	for _, c := range []struct {
+		name   string
+		frames []string
+		told   bool
+	}{
+		{"alone", []string{short}, true},
+		{"more in the same frame", []string{short + "t"}, false},
+		{"a packet in the same frame", []string{short + "\xc0\x00"}, false},
+		{"in two frames", []string{short[:5], short[5:] + "t"}, false},
+		{"more later", []string{short, "t"}, true},
+		{"will alone", []string{inWill}, true},
+		{"will", []string{inWill + "p"}, false},
+		{"property", []string{inList + "\xc0\x00"}, true},
+		{"reserved flag", []string{flag + "\xc0\x00"}, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := start(t, nil)
+			p := b.dial(5)
+			for _, f := range c.frames {
+				p.raw([]byte(f)...)
+			}
+			if c.told {
+				if ack := p.want(packets.Connack); ack.ReasonCode != 0x81 {
+					t.Fatalf("CONNACK %#x, want 0x81", ack.ReasonCode)
+				}
+			}
+			p.wantEnd(0, subproto.CloseProtocol)
+		})
+	}
+}
+
 func TestTextFrameIsUnsupportedData(t *testing.T) { // [MQTT-6.0.0-1]
 	b := start(t, nil)
 	for _, p := range []*peer{b.dial(5), b.connect(5, "c", nil)} {

@@ -18,7 +18,9 @@ func (c *cursor) props() []byte {
 		list.property(&c.seen)
 	}
 	if list.err != nil {
-		c.err = list.err
+		if c.err = list.err; c.err == cutShort() {
+			c.err = malformed("property beyond the end of the list")
+		}
 		return nil
 	}
 	return c.b[start:c.off:c.off]

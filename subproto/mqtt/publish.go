@@ -18,6 +18,13 @@ type inbound struct {
 	code  byte // refused by the engine itself with this v5 code; 0 = the session decides
 }
 
+// outcome is what became of an inbound publish: err, or the offset it is stored
+// at.
+type outcome struct {
+	offset msg.Offset
+	err    error
+}
+
 // publish handles PUBLISH. This is the hot path, so it decodes by hand; only a
 // property list that is not empty goes to the codec.
 func (h *handler) publish(p rawPacket) error {
@@ -115,7 +122,7 @@ func (h *handler) inProps(m *msg.Message, list []byte, had *cursor) (alias uint1
 		}
 		return props.TopicAlias, err, nil
 	}
-	return props.TopicAlias, nil, nil
+	return props.TopicAlias, takeKey(m), nil
 }
 
 // submit hands m to the session. A QoS 0 publish has no acknowledgement to carry
@@ -155,7 +162,7 @@ func (h *handler) submit(m *msg.Message, id uint16, refused error) error {
 		return nil
 	}
 	if h.pubDone == nil {
-		h.pubDone = func(_ msg.Offset, err error) { h.outcomes.Put(err) }
+		h.pubDone = func(o msg.Offset, err error) { h.outcomes.Put(outcome{o, err}) }
 	}
 	h.unacked = append(h.unacked, in)
 	if m.QoS == 2 {
@@ -178,19 +185,19 @@ func (h *handler) acknowledge() {
 	defer h.e.giveBack(s)
 	next, n := 0, 0
 	for ; n < len(h.unacked); n++ {
-		u, err := h.unacked[n], error(nil)
+		u, o := h.unacked[n], outcome{}
 		switch {
 		case u.code != 0:
-			err = fault{u.code, refusalText(u.code)}
+			o.err = fault{u.code, refusalText(u.code)}
 		case next < len(got):
-			err = got[next]
+			o = got[next]
 			next++
 		default:
 			h.shift(n)
 			h.spare = small(got)
 			return
 		}
-		if h.answer(s, u, err); h.state == stateEnded {
+		if h.answer(s, u, o); h.state == stateEnded {
 			return
 		}
 	}
@@ -207,7 +214,7 @@ func (h *handler) shift(n int) {
 	}
 }
 
-func small(s []error) []error {
+func small(s []outcome) []outcome {
 	if cap(s) > 64 {
 		return nil
 	}
@@ -216,6 +223,8 @@ func small(s []error) []error {
 
 func refusalText(code byte) string {
 	switch code {
+	case 0x83:
+		return keyInvalid
 	case 0x99:
 		return "payload format invalid"
 	case 0x91:
@@ -226,17 +235,18 @@ func refusalText(code byte) string {
 
 // answer sends one PUBACK or PUBREC, or ends the connection where the version has
 // no way to refuse a message or the error leaves no other way.
-func (h *handler) answer(s *scratch, u inbound, err error) {
+func (h *handler) answer(s *scratch, u inbound, o outcome) {
 	kind := byte(packets.Puback)
 	if u.qos == 2 {
 		kind = packets.Pubrec
 	}
-	if err == nil {
-		s.buf = append(s.buf[:0], kind<<4, 2, byte(u.id>>8), byte(u.id))
+	if o.err == nil {
+		s.buf = h.appendStored(s.buf[:0], kind, u.id, o.offset)
 		h.send(s.buf)
 		h.answered(u, true)
 		return
 	}
+	err := o.err
 	f, ok := err.(fault)
 	if !ok {
 		r := h.e.row(err)
@@ -245,7 +255,7 @@ func (h *handler) answer(s *scratch, u inbound, err error) {
 			h.endFor(err)
 			return
 		case h.version < 5 && r.refusal && h.e.opts.AckRefused:
-			h.answer(s, u, nil)
+			h.answer(s, u, outcome{})
 			return
 		}
 		f = fault{r.puback, r.err.Error()}

@@ -25,7 +25,7 @@ func (h *handler) subscribe(body []byte) error {
 	subs, at := make([]msg.Subscription, 0, len(codes)), make([]int, 0, len(codes))
 	for i := range pk.Filters {
 		o := &pk.Filters[i]
-		f, err := msg.ParseFilter(strings.Clone(o.Filter)) // the packet is not kept for one filter's sake
+		f, from, err := parseFilter(strings.Clone(o.Filter)) // the packet is not kept for one filter's sake
 		switch {
 		case err != nil:
 			codes[i] = h.refusedSub(h.e.row(err).suback)
@@ -34,31 +34,54 @@ func (h *handler) subscribe(body []byte) error {
 			return violation("no local on a shared subscription")
 		}
 		codes[i] = o.Qos
+		switch { // section 3.9.3: a lower one may be granted
+		case f.Group != "":
+			codes[i] = min(codes[i], byte(h.e.opts.SharedQoS))
+		case isGapFilter(f):
+			codes[i] = 0
+		}
 		at = append(at, i)
 		subs = append(subs, msg.Subscription{
 			Filter: f, Handle: handle, QoS: msg.QoS(codes[i]), NoLocal: o.NoLocal,
-			RetainAsPublished: o.RetainAsPublished, Retained: msg.RetainHandling(o.RetainHandling),
+			RetainAsPublished: o.RetainAsPublished, Retained: msg.RetainHandling(o.RetainHandling), From: from,
 		})
 	}
 	if len(subs) == 0 {
-		h.send(encodeSuback(packets.Suback, h.version, pk.PacketID, codes))
+		h.send(encodeSuback(packets.Suback, h.version, pk.PacketID, codes, packets.Properties{}))
 		return nil
 	}
 	h.waiting++
 	id := pk.PacketID
 	h.sess.Subscribe(subs, func(results []msg.SubscribeResult) {
-		errs := make([]error, len(results))
-		for i := range results {
-			errs[i] = results[i].Err
-		}
-		h.post(func() { h.subscribed(id, codes, at, errs) })
+		results = slices.Clone(results)
+		h.post(func() { h.subscribed(id, codes, at, subs, results) })
 	})
 	return nil
 }
 
-func (h *handler) subscribed(id uint16, codes []byte, at []int, errs []error) {
-	for i, err := range errs {
+// parseFilter reads a filter of SUBSCRIBE or UNSUBSCRIBE. Without a filter behind
+// it $gap is none.
+func parseFilter(s string) (msg.Filter, msg.Replay, error) {
+	f, from, err := msg.ParseSubscription(s)
+	if err == nil && f.Pattern == "$gap" {
+		err = msg.ErrFilterInvalid
+	}
+	return f, from, err
+}
+
+// subscribed sends SUBACK. What a replay should have held and was cut is told in
+// it, and to who listens for gaps.
+func (h *handler) subscribed(id uint16, codes []byte, at []int, subs []msg.Subscription, results []msg.SubscribeResult) {
+	var gaps []gap
+	for i := range results {
+		err := results[i].Err
 		if err == nil {
+			if isGapFilter(subs[i].Filter) {
+				h.listen(&subs[i])
+			}
+			if g := results[i].Gap; g != nil {
+				gaps = append(gaps, gapOf(g))
+			}
 			continue
 		}
 		r := h.e.row(err)
@@ -69,7 +92,18 @@ func (h *handler) subscribed(id uint16, codes []byte, at []int, errs []error) {
 		h.log().Debug("subscription refused", "error", err)
 		codes[at[i]] = h.refusedSub(r.suback)
 	}
-	h.send(encodeSuback(packets.Suback, h.version, id, codes))
+	var props packets.Properties
+	if h.problemInfo { // [MQTT-3.1.2-29]
+		props.User = gapProperties(gaps)
+	}
+	packet := encodeSuback(packets.Suback, h.version, id, codes, props)
+	if len(gaps) > 0 && h.maxOut > 0 && len(packet) > h.maxOut { // [MQTT-3.9.2-2]
+		packet = encodeSuback(packets.Suback, h.version, id, codes, packets.Properties{})
+	}
+	h.send(packet)
+	for i := range gaps {
+		h.tellGap(&gaps[i])
+	}
 	h.pull = true
 }
 
@@ -91,7 +125,7 @@ func (h *handler) unsubscribe(body []byte) error {
 	codes := make([]byte, len(pk.Filters))
 	filters, at := make([]msg.Filter, 0, len(codes)), make([]int, 0, len(codes))
 	for i := range pk.Filters {
-		f, err := msg.ParseFilter(pk.Filters[i].Filter)
+		f, _, err := parseFilter(pk.Filters[i].Filter)
 		if err != nil {
 			codes[i] = h.e.row(err).unsuback
 			continue
@@ -100,20 +134,21 @@ func (h *handler) unsubscribe(body []byte) error {
 	}
 	id := pk.PacketID
 	if len(filters) == 0 {
-		h.send(encodeSuback(packets.Unsuback, h.version, id, codes))
+		h.send(encodeSuback(packets.Unsuback, h.version, id, codes, packets.Properties{}))
 		return nil
 	}
 	h.waiting++
 	h.sess.Unsubscribe(filters, func(results []error) {
 		errs := slices.Clone(results)
-		h.post(func() { h.unsubscribed(id, codes, at, errs) })
+		h.post(func() { h.unsubscribed(id, codes, at, filters, errs) })
 	})
 	return nil
 }
 
-func (h *handler) unsubscribed(id uint16, codes []byte, at []int, errs []error) {
+func (h *handler) unsubscribed(id uint16, codes []byte, at []int, filters []msg.Filter, errs []error) {
 	for i, err := range errs {
 		if err == nil {
+			h.unlisten(filters[i])
 			continue
 		}
 		r := h.e.row(err)
@@ -123,5 +158,5 @@ func (h *handler) unsubscribed(id uint16, codes []byte, at []int, errs []error) 
 		}
 		codes[at[i]] = r.unsuback
 	}
-	h.send(encodeSuback(packets.Unsuback, h.version, id, codes))
+	h.send(encodeSuback(packets.Unsuback, h.version, id, codes, packets.Properties{}))
 }

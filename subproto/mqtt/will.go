@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -23,6 +24,9 @@ func (h *handler) will(pk *connect) (*msg.Will, error) {
 	had := cursor{seen: pk.willHad}
 	if err := applyProps(m, props, &had); err != nil {
 		return nil, err
+	}
+	if slices.ContainsFunc(m.User, func(p msg.Property) bool { return p.Name == propKey }) {
+		return nil, fault{0x83, "a will takes no idempotency key"} // it would be published once, and never again
 	}
 	w := &msg.Will{Message: m, Delay: time.Duration(props.WillDelayInterval) * time.Second}
 	if h.noExpiry { // the session ends with the connection, and the delay with it [MQTT-3.1.3-9]

@@ -31,10 +31,10 @@ func BenchmarkEvent(b *testing.B) {
 			h := newHandler(&Engine{}, &quiet{info: subproto.Info{Protocol: protocol}}, w)
 			h.pubIDs = newPubIDs("epoch", "default")
 			d := &msg.Delivery{Message: &msg.Message{Topic: "a/b", Offset: 1 << 30, Via: msg.ViaMQTT, Payload: msg.Bytes(make([]byte, 256))}}
-			s := &msg.Subscription{Handle: 1 << 50}
+			s := &sub{id: 1 << 50, filter: msg.Filter{Pattern: "a/b"}, told: true}
 			b.ReportAllocs()
 			for b.Loop() {
-				h.event(d, s)
+				h.event(s, d.Message, 0)
 			}
 		})
 	}
@@ -64,8 +64,8 @@ func TestEventDoesNotAllocate(t *testing.T) {
 		h := newHandler(&Engine{}, &quiet{info: subproto.Info{Protocol: protocol}}, w)
 		h.pubIDs = newPubIDs("epoch", "default")
 		d := &msg.Delivery{Message: &msg.Message{Topic: "a/b", Offset: 7, Via: msg.ViaMQTT, Payload: msg.Bytes([]byte("x"))}}
-		s := &msg.Subscription{Handle: 9}
-		if n := testing.AllocsPerRun(100, func() { h.event(d, s) }); n > 0 {
+		s := &sub{id: 9, filter: msg.Filter{Pattern: "a/b"}, told: true}
+		if n := testing.AllocsPerRun(100, func() { h.event(s, d.Message, 0) }); n > 0 {
 			t.Errorf("%s: %.1f allocations", protocol, n)
 		}
 	}

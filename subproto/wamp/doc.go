@@ -17,8 +17,18 @@
 //
 // wire*.go read the three serializations in place, encode.go writes them;
 // handler.go is one connection; hello.go, publish.go, subscribe.go, event.go and
-// rpc.go are its directions; peer.go and router.go are the two sides of nexus;
-// caller.go lets other engines call; pubid.go names publications.
+// rpc.go are its directions; held.go and ack.go are what durable sessions add;
+// own.go are the procedures answered here, history.go and gap.go two of them;
+// peer.go and router.go are the two sides of nexus; caller.go lets other engines
+// call; pubid.go names publications, filter.go subscriptions.
+//
+// # Guarantees
+//
+// A stored message for a durable session or a shared group is acknowledged when
+// every subscription it went to has said so (parley.ack), or once written for
+// those that asked for that. What matches a filter that the session has and this
+// connection has not attached is held, in order, and never acknowledged; no EVENT
+// leaves under an id that the peer was not given.
 //
 // # When slow
 //
@@ -27,10 +37,13 @@
 // Options.MaxQueue waits for it; at the whole of it a callee that calls nothing
 // itself is not invoked any more (its callers get
 // wamp.error.network_failure), any other session ends with parley.error.too_slow.
+// A subscriber that does not acknowledge fills its window (SessionParams.Window),
+// one that does not attach its filters fills what is held for it; either is then
+// sent nothing more until it does, while everything stored waits in the log.
 //
 // # Limits of this version
 //
-// Sessions are not durable; pattern-based registration, progressive call
+// Pattern-based registration, progressive call
 // invocations, testaments, subscription meta procedures and payload passthru of
 // events are refused and not announced. Request ids have to be 1 to 2^53 and
 // must not repeat while a call or registration is open; their order is not checked, because clients that send

@@ -67,6 +67,7 @@ type Engine struct {
 	o                   Options
 	received, delivered metrics.Counter // may be nil
 	authFailed          metrics.Counter // may be nil
+	droppedLoose        metrics.Counter // may be nil
 	callers             map[string]*caller
 
 	scratches sync.Pool // of *scratch
@@ -92,6 +93,7 @@ func New(o Options) (*Engine, error) {
 	if o.Metrics != nil {
 		e.received = o.Metrics.Received.WithLabelValues(msg.ViaWAMP)
 		e.delivered = o.Metrics.Delivered.WithLabelValues(msg.ViaWAMP)
+		e.droppedLoose = o.Metrics.Dropped.WithLabelValues("not_attached")
 		e.authFailed = o.Metrics.AuthFailed.WithLabelValues(msg.ViaWAMP)
 	}
 	for _, ns := range o.Namespaces.Names {

@@ -2,34 +2,56 @@ package wamp
 
 import (
 	"encoding/binary"
+	"math/bits"
 
 	"parley/msg"
-	"parley/subproto"
 )
 
 // Keys of details and options that are ours (the specification reserves
 // _[a-z0-9_]{3,} for implementations).
 const (
-	keyOffset        = "_parley_offset"         // position in the log; missing: transient
-	keyVia           = "_parley_via"            // protocol the message came through
-	keyUser          = "_parley_user"           // MQTT 5 user properties: list of [name, value]
-	keyContentType   = "_parley_content_type"   // EVENT only: MQTT 5
-	keyResponseTopic = "_parley_response_topic" // MQTT 5, as a URI
-	keyCorrelation   = "_parley_correlation"    // MQTT 5, binary
-	keyKey           = "_parley_key"            // PUBLISH only, idempotency key: refused until the store resolves them
+	keyOffset        = "_parley_offset"          // EVENT: position in the log; missing: transient
+	keyVia           = "_parley_via"             // EVENT: protocol the message came through
+	keyRedelivered   = "_parley_redelivered"     // EVENT: was, or may have been, sent on an earlier connection
+	keyReplayed      = "_parley_replayed"        // EVENT: comes from the past because of _parley_from
+	keyUser          = "_parley_user"            // PUBLISH, EVENT: MQTT 5 user properties: list of [name, value]
+	keyContentType   = "_parley_content_type"    // EVENT: MQTT 5
+	keyResponseTopic = "_parley_response_topic"  // PUBLISH, EVENT: MQTT 5, as a URI
+	keyCorrelation   = "_parley_correlation"     // PUBLISH, EVENT: MQTT 5, binary
+	keyKey           = "_parley_key"             // PUBLISH: idempotency key
+	keyFrom          = "_parley_from"            // SUBSCRIBE: where a replay begins
+	keyAfter         = "_parley_after"           // SUBSCRIBE: the last publication id that was seen
+	keyAck           = "_parley_ack"             // SUBSCRIBE: auto or explicit
+	keyGroup         = "_parley_group"           // SUBSCRIBE: name of a shared group
+	keySession       = "_parley_session"         // HELLO: name of a durable session
+	keyExpiry        = "_parley_expiry"          // HELLO: how long it outlives its connection, seconds
+	keyPresent       = "_parley_session_present" // WELCOME: an existing session was resumed
+	keySubscriptions = "_parley_subscriptions"   // WELCOME: the filters of the resumed session
 )
 
 // pump sends deliveries as EVENTs while the connection has room.
 func (h *handler) pump() {
 	for h.state == stateOpen && h.conn.Room() {
-		if !h.held && !h.session.Next(&h.delivery) {
-			return
+		if h.sendHeld() {
+			continue
+		}
+		if !h.held {
+			if h.holdsEnough() {
+				h.takeNotices()
+				return // until a SUBSCRIBE or UNSUBSCRIBE
+			}
+			if !h.session.Next(&h.delivery) {
+				return
+			}
 		}
 		h.held = true
 		d := &h.delivery
 		if d.Notice != nil {
 			h.notice(d.Notice)
 		} else if !h.events(d) {
+			if len(h.ready) > 0 {
+				continue
+			}
 			return // a Wake comes with the SUBSCRIBED it waits for, or Room
 		}
 		h.held = false
@@ -41,59 +63,111 @@ func (h *handler) pump() {
 // if one of them has not been told to the peer yet, or if there was no room for
 // all; d then holds the rest.
 func (h *handler) events(d *msg.Delivery) bool {
-	for _, s := range d.Matches {
-		if own := h.subs[s.Handle]; own != nil && !own.told {
+	for _, m := range d.Matches {
+		if s := h.subOf(m); s != nil && s.opening() {
 			h.settle()
 			if h.state != stateOpen {
 				return true
 			}
-			if own := h.subs[s.Handle]; own != nil && !own.told {
-				return false
+			if s := h.subOf(m); s != nil && s.opening() || len(h.ready) > 0 {
+				return false // what was held for it comes first
 			}
 		}
 	}
-	for i, s := range d.Matches {
+	if d.QoS > 0 && h.flight == nil {
+		h.flight = &flight{ref: d.Ref, left: 1} // one for the sending itself
+	}
+	for i, m := range d.Matches {
 		if i > 0 && !h.conn.Room() {
 			d.Matches = d.Matches[i:]
 			return false
 		}
-		if h.subs[s.Handle] != nil { // never on an id the peer does not hold
-			h.event(d, s)
+		s := h.subOf(m)
+		if s == nil {
+			continue // never on an id the peer does not hold
+		}
+		w := waiting{m: d.Message, marks: marksOf(d), flight: h.flight}
+		if w.flight != nil {
+			w.flight.left++
+		}
+		if s.loose {
+			h.hold(s, w)
+		} else {
+			h.sendTo(s, w)
 		}
 	}
+	h.head = max(h.head, d.Message.Offset)
 	count(h.e.delivered)
-	if d.QoS > 0 {
-		h.session.Ack(d.Ref)
-	}
+	h.finish(h.flight)
+	h.flight = nil
 	return true
+}
+
+// opening: no SUBSCRIBED has been sent, but one will.
+func (s *sub) opening() bool { return !s.told && s.open > 0 }
+
+// sendTo sends one EVENT, and notes it if it is acknowledged by parley.ack.
+func (h *handler) sendTo(s *sub, w waiting) {
+	if w.m.Stored() && w.m.Offset <= s.after && w.marks&markRetained == 0 {
+		h.finish(w.flight) // the peer has it
+		return
+	}
+	h.event(s, w.m, w.marks)
+	switch {
+	case w.flight == nil:
+	case s.explicit:
+		beside := w.marks&(markRetained|markReplayed) != 0
+		s.pending = append(s.pending, pending{at: w.m.Offset, beside: beside, flight: w.flight})
+	default:
+		h.finish(w.flight)
+	}
+}
+
+// marks say what is special about a delivery.
+type marks uint8
+
+const (
+	markRetained marks = 1 << iota
+	markReplayed
+	markRedelivered
+)
+
+func marksOf(d *msg.Delivery) marks {
+	return marks(bit(d.Retained)) | marks(bit(d.Replayed))<<1 | marks(bit(d.Redelivered))<<2
 }
 
 // event: [EVENT, Subscription|id, Publication|id, Details|dict, Arguments|list,
 // ArgumentsKw|dict].
-func (h *handler) event(d *msg.Delivery, s *msg.Subscription) {
-	shared := d.Message.Shared(msg.SharedWAMP|uint32(h.w.codec()), func() []byte {
-		return h.sharedEvent(d.Message)
+func (h *handler) event(s *sub, m *msg.Message, how marks) {
+	shared := m.Shared(msg.SharedWAMP|uint32(h.w.codec()), func() []byte {
+		return h.sharedEvent(m)
 	})
 	elements, details, tail := int(shared[0]), int(shared[1]), int(binary.BigEndian.Uint32(shared[2:]))
 	pairs, args := shared[6:tail], shared[tail:]
-	pattern := s.Filter.Kind != msg.FilterLevels
+	pattern := isPattern(s.filter)
 
 	e := h.begin(typeEvent, elements)
-	e.uint(s.Handle)
-	e.uint(h.pubIDs.of(d.Message))
-	e.dict(details + int(bit(pattern)) + int(bit(d.Retained)))
+	e.uint(s.id)
+	e.uint(h.pubIDs.of(m))
+	e.dict(details + int(bit(pattern)) + bits.OnesCount8(uint8(how)))
 	e.raw(pairs)
 	if pattern {
 		e.key("topic")
-		e.text(msg.URI(d.Message.Topic))
+		e.text(msg.URI(m.Topic))
 	}
-	if d.Retained {
-		e.key("retained")
-		e.bool(true)
-	}
+	e.mark(how, markRetained, "retained")
+	e.mark(how, markReplayed, keyReplayed)
+	e.mark(how, markRedelivered, keyRedelivered)
 	e.endDict()
 	e.raw(args)
 	h.send()
+}
+
+func (e *encoder) mark(how, which marks, key string) {
+	if how&which != 0 {
+		e.key(key)
+		e.bool(true)
+	}
 }
 
 // sharedEvent encodes what is the same for all receivers of m in this
@@ -210,7 +284,12 @@ func (h *handler) notice(n *msg.Notice) {
 	case msg.NoticeRevoked:
 		h.revoked(n)
 	case msg.NoticeGap:
-		// Not durable: such a session is owed nothing that retention cut.
+		g := msg.Gap{First: n.First, Last: n.Last, Count: n.Count, Reason: n.Reason}
+		if n.Subscription == nil {
+			h.gap(nil, &g)
+		} else {
+			h.gap(&n.Subscription.Filter, &g)
+		}
 	}
 }
 
@@ -218,22 +297,24 @@ func (h *handler) notice(n *msg.Notice) {
 // [UNSUBSCRIBED, 0, {subscription, reason}] (advanced profile, subscription
 // revocation).
 func (h *handler) revoked(n *msg.Notice) {
-	if n.Subscription == nil || h.subs[n.Subscription.Handle] == nil {
+	if n.Subscription == nil {
 		return
 	}
-	delete(h.subs, n.Subscription.Handle)
-	if !h.hearsRevocation {
+	s := h.subOf(n.Subscription)
+	if s == nil {
+		return
+	}
+	h.forget(s)
+	if !h.hearsRevocation || s.loose {
 		return
 	}
 	e := h.begin(typeUnsubscribed, 3)
 	e.uint(0)
 	e.dict(2)
 	e.key("subscription")
-	e.uint(n.Subscription.Handle)
+	e.uint(s.id)
 	e.key("reason")
 	e.text(uriNotAuthorized)
 	e.endDict()
 	h.send()
 }
-
-var _ subproto.Handler = (*handler)(nil)

@@ -66,8 +66,18 @@ type handler struct {
 	peer            *peer              // nil before joining
 	session         subproto.Session   // nil before WELCOME
 	pubIDs          *pubIDs
-	own             *caller         // the broker's own session in this namespace
-	subs            map[uint64]*sub // by subscription id
+	creds           *credentials
+	own             *caller             // the broker's own session in this namespace
+	durable         bool                // the session may outlive the connection
+	head            msg.Offset          // newest stored message known here
+	subs            map[uint64]*sub     // by subscription id
+	resumed         map[msg.Filter]*sub // those of subs that the session had before
+	ready           []*sub              // attached, with events that were held
+	heldCount       int                 // events held for loose filters
+	heldSize        int                 // bytes of their messages
+	gaps            []toldGap
+	gapsSent        int    // of gaps, as events
+	gapSub          uint64 // id of the subscription to gaps; 0 = none
 	calls           map[uint64]*call
 	regs            map[uint64]string // procedures by registration id
 	opening         map[uint64]string // procedures by the request id of an open REGISTER
@@ -76,9 +86,10 @@ type handler struct {
 	spare           []outcome
 	scratch         *scratch // nil between calls
 	delivery        msg.Delivery
-	hearsRevocation bool // the client announced subscription_revocation
-	held            bool // delivery waits for its SUBSCRIBED, or its rest for room
-	paused          bool // reading is off
+	flight          *flight // of delivery, while part of it is sent
+	hearsRevocation bool    // the client announced subscription_revocation
+	held            bool    // delivery waits for its SUBSCRIBED, or its rest for room
+	paused          bool    // reading is off
 }
 
 // outcome is what a callback leaves for the handler: something to do, or a
@@ -298,21 +309,6 @@ func (h *handler) abort(f fault) {
 	h.end(msg.CloseLost, f.code, f.uri)
 }
 
-// farewell sends ABORT or GOODBYE: [type, Details, Reason].
-func (h *handler) farewell(t uint64, uri, text string) {
-	e := h.begin(t, 3)
-	if text == "" {
-		e.dict(0)
-	} else {
-		e.dict(1)
-		e.key("message")
-		e.text(text)
-	}
-	e.endDict()
-	e.text(uri)
-	h.send()
-}
-
 // onGoodbye answers the client's GOODBYE (basic profile section 4.2).
 func (h *handler) onGoodbye() {
 	h.farewell(typeGoodbye, closeGoodbye, "")
@@ -349,59 +345,7 @@ func (h *handler) release(how msg.CloseHow) {
 	if h.session != nil {
 		h.session.Close(how)
 	}
-	h.calls, h.subs, h.regs, h.procedures, h.opening, h.backlog = nil, nil, nil, nil, nil, nil
+	h.calls, h.regs, h.procedures, h.opening, h.backlog = nil, nil, nil, nil, nil
+	h.subs, h.resumed, h.ready, h.gaps, h.flight = nil, nil, nil, nil, nil
 	h.delivery = msg.Delivery{}
-}
-
-// begin starts a message of n elements; send sends it.
-func (h *handler) begin(t uint64, n int) *encoder {
-	e := &h.work().out
-	e.b = e.b[:0]
-	e.list(n)
-	e.uint(t)
-	return e
-}
-
-func (h *handler) send() {
-	e := &h.scratch.out
-	e.endList()
-	h.conn.Send(h.w.frame(), e.b)
-}
-
-// reply sends [type, ids...].
-func (h *handler) reply(t uint64, ids ...uint64) {
-	e := h.begin(t, 1+len(ids))
-	for _, id := range ids {
-		e.uint(id)
-	}
-	h.send()
-}
-
-// refuse answers a request by ERROR: [8, REQUEST.Type, REQUEST.Request,
-// Details, Error, Arguments].
-func (h *handler) refuse(t, id uint64, uri, text string) {
-	n := 5
-	if text != "" {
-		n++
-	}
-	e := h.begin(typeError, n)
-	e.uint(t)
-	e.uint(id)
-	e.dict(0)
-	e.endDict()
-	e.text(uri)
-	if text != "" {
-		e.list(1)
-		e.text(text)
-		e.endList()
-	}
-	h.send()
-}
-
-func (h *handler) refuseErr(t, id uint64, err error) {
-	f := faultOf(err)
-	if f.uri == uriInternal {
-		h.conn.Info().Log.Warn("request failed", "type", t, "error", err)
-	}
-	h.refuse(t, id, f.uri, f.text)
 }

@@ -39,7 +39,7 @@ func TestWelcomeSaysWhoAndWhatIsTrue(t *testing.T) {
 	}
 	roles := d["roles"].(map[string]any)
 	features := func(role string) map[string]any { return roles[role].(map[string]any)["features"].(map[string]any) }
-	for _, f := range []string{"event_history", "subscription_meta_api", "payload_passthru_mode", "session_meta_api"} {
+	for _, f := range []string{"subscription_meta_api", "payload_passthru_mode", "session_meta_api"} {
 		if features("broker")[f] != nil {
 			t.Errorf("broker announces %s", f)
 		}
@@ -49,7 +49,7 @@ func TestWelcomeSaysWhoAndWhatIsTrue(t *testing.T) {
 			t.Errorf("dealer announces %s", f)
 		}
 	}
-	if features("broker")["event_retention"] != true || features("dealer")["call_canceling"] != true {
+	if features("broker")["event_retention"] != true || features("broker")["event_history"] != true || features("dealer")["call_canceling"] != true {
 		t.Errorf("roles %v", roles)
 	}
 	if ready, ping, _ := c.State(); !ready || !ping {

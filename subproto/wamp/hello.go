@@ -18,6 +18,7 @@ type hello struct {
 	authid  string
 	methods []string // not tried yet, in the client's order
 	roles   wamp.Dict
+	durable durable
 	creds   *credentials
 }
 
@@ -30,8 +31,20 @@ func (h *handler) onHello(m request) error {
 	} else {
 		in.realm = m.str(1)
 	}
+	var extra durable
 	m.dict(2, func(key string, v []byte) (err error) {
 		switch key {
+		case keySession, keyExpiry:
+			err = in.durable.read(h.w, key, v)
+		case "authextra":
+			if h.w.shape(v) == shapeDict {
+				_, err = h.w.dict(v, maxDepth, func(key string, v []byte) error {
+					if h.w.shape(v) == shapeNull {
+						return nil
+					}
+					return extra.read(h.w, key, v)
+				})
+			}
 		case "roles":
 			in.roles, err = readRoles(h.w, v)
 		case "authid":
@@ -52,6 +65,11 @@ func (h *handler) onHello(m request) error {
 		return errors.New("HELLO announces no role")
 	}
 	h.hello = in
+	in.durable.or(&extra)
+	if !in.durable.valid() {
+		h.abort(faultOf(msg.ErrBadClientID))
+		return nil
+	}
 	if len(in.methods) == 0 {
 		in.methods = []string{"anonymous"}
 	}
@@ -215,7 +233,9 @@ func (h *handler) welcomed(w *wamp.Welcome) {
 	params := msg.SessionParams{
 		Namespace: h.hello.creds.namespace,
 		Protocol:  msg.ViaWAMP,
+		ClientID:  h.hello.durable.name,
 		ID:        uint64(w.ID),
+		Expiry:    h.hello.durable.lifetime(),
 	}
 	h.session = h.e.o.Attach(h.conn, h.hello.creds.identity, params, func(r msg.AttachResult, err error) {
 		h.post(func() { h.attached(w, r, err) })
@@ -228,10 +248,18 @@ func (h *handler) attached(w *wamp.Welcome, r msg.AttachResult, err error) {
 		return
 	}
 	h.pubIDs = newPubIDs(r.Epoch, h.hello.creds.namespace)
-	h.own = h.e.callers[h.hello.creds.namespace]
+	h.creds = h.hello.creds
+	h.own = h.e.callers[h.creds.namespace]
+	h.durable, h.head = h.hello.durable.named, r.Head
+	h.resume(r.Subscriptions)
 	e := h.begin(typeWelcome, 3)
 	e.uint(uint64(w.ID))
-	e.any(h.welcomeDetails(w.Details))
+	details := h.welcomeDetails(w.Details)
+	if h.durable {
+		details[keyPresent] = r.Present
+		details[keySubscriptions] = h.looseSubscriptions()
+	}
+	e.any(details)
 	h.send()
 	subscriber, _ := h.hello.roles[wamp.RoleSubscriber].(wamp.Dict)
 	features, _ := subscriber["features"].(wamp.Dict)
@@ -254,6 +282,7 @@ func (h *handler) welcomeDetails(from wamp.Dict) wamp.Dict {
 				"subscriber_blackwhite_listing": true,
 				"pattern_based_subscription":    true,
 				"event_retention":               true,
+				"event_history":                 true,
 				featureRevocation:               true,
 			}},
 			"dealer": wamp.Dict{"features": wamp.Dict{

@@ -1,6 +1,7 @@
 package wamp
 
 import (
+	"errors"
 	"strings"
 
 	"parley/msg"
@@ -12,14 +13,18 @@ type publishOptions struct {
 	acknowledge, disclose, retain bool
 	excludeMe                     bool
 	restrict                      *msg.Restriction
-	// unsupported: an option that must not be ignored. ppt_* because the arguments
-	// are not what they seem, an idempotency key because it promises something.
-	unsupported bool
+	unsupported                   bool // ppt_*: the arguments are not what they seem
+	key                           *string
 
 	user          []msg.Property
 	responseTopic string
 	correlation   []byte
 }
+
+// maxKey is the longest idempotency key in bytes.
+const maxKey = 256
+
+var errKey = errors.New("an idempotency key has 1 to 256 bytes")
 
 // onPublish: [PUBLISH, Request|id, Options|dict, Topic|uri, Arguments|list,
 // ArgumentsKw|dict]. Without acknowledge no error is reported (basic profile
@@ -33,6 +38,12 @@ func (h *handler) onPublish(m request) error {
 		return m.err
 	}
 	count(h.e.received)
+	if o.key != nil && (*o.key == "" || len(*o.key) > maxKey) {
+		if o.acknowledge {
+			h.refuse(typePublish, id, uriInvalidArgument, errKey.Error())
+		}
+		return nil
+	}
 	out, err := o.message(uri, p)
 	if err != nil {
 		if o.acknowledge {
@@ -89,9 +100,8 @@ func (o *publishOptions) read(w wire, key string, v []byte) (err error) {
 			o.correlation = []byte(s)
 		}
 	case keyKey:
-		var s string
-		o.unsupported = true
-		err = word(w, v, &s)
+		o.key = new(string)
+		err = word(w, v, o.key)
 	default:
 		if strings.HasPrefix(key, "ppt_") {
 			o.unsupported = true
@@ -153,7 +163,7 @@ func (o *publishOptions) message(uri string, p msg.Payload) (*msg.Message, error
 	if err == nil {
 		err = msg.Publishable(topic)
 	}
-	if err == nil && o.unsupported {
+	if err == nil && (o.unsupported || o.key != nil && !o.acknowledge) { // a key promises what is only told by PUBLISHED
 		err = msg.ErrNotSupported
 	}
 	if err != nil {
@@ -169,6 +179,9 @@ func (o *publishOptions) message(uri string, p msg.Payload) (*msg.Message, error
 		User:          o.user,
 		NoEcho:        o.excludeMe,
 		Restrict:      o.restrict,
+	}
+	if o.key != nil {
+		m.Key = *o.key
 	}
 	m.Origin.Disclose = o.disclose
 	if o.acknowledge {

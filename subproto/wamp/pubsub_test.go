@@ -104,7 +104,7 @@ func TestRefusedPublishes(t *testing.T) {
 		{"", "$SYS.x", "wamp.error.invalid_uri"}, {"", "wamp", "wamp.error.invalid_uri"},
 		{"", "secret.x", "wamp.error.not_authorized"},
 		{`,"ppt_scheme":"mqtt"`, "a.b", "wamp.error.feature_not_supported"},
-		{`,"_parley_key":"k"`, "a.b", "wamp.error.feature_not_supported"},
+		{`,"_parley_key":""`, "a.b", "wamp.error.invalid_argument"},
 	} {
 		c.send(`[16,7,{"acknowledge":true` + r.options + `},"` + r.uri + `",["x"]]`)
 		if got := c.next(); !strings.HasPrefix(got, `[8,16,7,{},"`+r.want+`"`) {

@@ -84,6 +84,15 @@ func (m *request) payload(i int) msg.Payload {
 	return msg.Payload{Form: msg.FormArgs, Codec: e.codec, Data: e.b}
 }
 
+// ids reads a list of identifiers, which may be missing.
+func (m *request) ids(i int) ([]uint64, error) {
+	v := m.argument(i, shapeList)
+	if m.err != nil || v == nil {
+		return nil, m.err
+	}
+	return ids(m.w, v)
+}
+
 func (m *request) argument(i int, want shape) []byte {
 	v := m.at(i)
 	if v == nil {

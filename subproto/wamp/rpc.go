@@ -35,6 +35,7 @@ type call struct {
 	timer    *time.Timer // of its timeout or of the grace after CANCEL; may be nil
 	timedOut bool
 	answered bool
+	own      bool // answered by the engine, nexus does not know it
 	meta     metaCall
 }
 
@@ -110,12 +111,15 @@ func (h *handler) options(m *request, i int) callOptions {
 func (h *handler) onCall(m request) error {
 	id, uri := m.id(1), m.str(3)
 	o := h.options(&m, 2)
+	if m.err == nil && h.calls[id] != nil {
+		return errRepeated
+	}
+	if m.err == nil && h.onOwnCall(id, uri, &m) {
+		return nil
+	}
 	p := m.payload(4)
 	if m.err != nil {
 		return m.err
-	}
-	if h.calls[id] != nil {
-		return errRepeated
 	}
 	out := &wamp.Call{Request: wamp.ID(id), Options: o.passed, Procedure: wamp.URI(uri)}
 	_, err := msg.TopicOfURI(uri)
@@ -138,10 +142,7 @@ func (h *handler) onCall(m request) error {
 		return nil
 	}
 	c := &call{meta: metaCallOf(out)}
-	if h.calls == nil {
-		h.calls = map[uint64]*call{}
-	}
-	h.calls[id] = c
+	h.addCall(id, c)
 	if o.timeout > 0 { // nexus' own timers outlive its router and panic then
 		c.arm(time.Duration(min(o.timeout, maxTimeout))*time.Millisecond, func() {
 			h.post(func() { h.expire(id, c) })
@@ -149,6 +150,13 @@ func (h *handler) onCall(m request) error {
 	}
 	h.submit(out, 1)
 	return nil
+}
+
+func (h *handler) addCall(id uint64, c *call) {
+	if h.calls == nil {
+		h.calls = map[uint64]*call{}
+	}
+	h.calls[id] = c
 }
 
 // maxTimeout is the longest timeout of a call that is kept to: 24 days in
@@ -184,7 +192,15 @@ func (h *handler) onCancel(m request) error {
 	}
 	switch o.mode {
 	case "", wamp.CancelModeKillNoWait, wamp.CancelModeSkip:
+		if c.own {
+			delete(h.calls, id)
+			h.refuse(typeCall, id, uriCanceled, "")
+			return nil
+		}
 	case wamp.CancelModeKill:
+		if c.own {
+			return nil // its answer is on the way
+		}
 		// The callee answers, or, if it is gone or does not, nobody would: nexus
 		// forgets such a call.
 		c.arm(h.e.o.CancelGrace, func() { h.post(func() { h.abandon(id, c) }) })

@@ -223,7 +223,7 @@ func TestTrapMetaProceduresThatWouldLie(t *testing.T) {
 	c := b.session("wamp.2.json")
 	for _, uri := range []string{
 		"wamp.subscription.count_subscribers", "wamp.subscription.count_suscribers", "wamp.subscription.list",
-		"wamp.subscription.get_events", "wamp.session.add_testament", "wamp.session.flush_testaments",
+		"wamp.session.add_testament", "wamp.session.flush_testaments",
 		"wamp.session.kill", "wamp.session.kill_all", "wamp.session.modify_details",
 	} {
 		c.send(`[48,1,{},"` + uri + `",[1,"a.b",[],{}]]`)
