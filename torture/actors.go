@@ -219,31 +219,48 @@ func (w *world) runPassing(ctx context.Context, name, protocol string) {
 	}
 }
 
-// runWill holds sessions that leave a will behind, of which some are due.
-func (w *world) runWill(ctx context.Context, p *peer) {
-	will := func() *history.Will {
-		v := &history.Will{Topic: "w/" + p.name, QoS: 1}
-		if p.protocol == "mqtt5" && p.rng.IntN(3) == 0 {
-			v.Delay = time.Second
+// runWill holds sessions that leave a will behind, one after the other. Some come
+// back before it is due, some after, and half of those that were lost never.
+func (w *world) runWill(ctx context.Context, name, protocol string) {
+	for life := 1; ctx.Err() == nil; life++ {
+		p := newPeer(w, fmt.Sprintf("%s.%d", name, life), protocol, true)
+		for w.holdWill(ctx, name, p) {
 		}
-		return v
+		p.stop()
 	}
-	for p.connected(ctx, will) {
-		if w.isQuiet(p.name) {
-			pause(ctx, 20*time.Millisecond)
-			continue
-		}
-		if !w.idle(ctx, between(p.rng, 200*time.Millisecond, 2*time.Second)) || w.quiet.Load() {
-			continue
-		}
-		if c := p.current(); c != nil {
-			if p.rng.IntN(2) == 0 {
-				p.leave(c)
-			} else {
-				p.drop(c)
-			}
-		}
-		w.idle(ctx, between(p.rng, 20*time.Millisecond, 3*time.Second))
+}
+
+// holdWill is one connection with a will; false if p does not come back.
+func (w *world) holdWill(ctx context.Context, actor string, p *peer) bool {
+	if !p.connected(ctx, p.newWill) {
+		return false
 	}
-	p.stop()
+	c := p.current()
+	for left := between(p.rng, 200*time.Millisecond, 2*time.Second); left > 0 && p.current() == c; left -= 20 * time.Millisecond {
+		if w.isQuiet(actor) {
+			left += 20 * time.Millisecond
+		}
+		if !pause(ctx, 20*time.Millisecond) {
+			return false
+		}
+	}
+	if c == nil || p.current() != c { // lost
+		return p.rng.IntN(2) == 0
+	}
+	left := p.rng.IntN(2) == 0
+	if left {
+		p.leave(c)
+	} else {
+		p.drop(c)
+	}
+	w.idle(ctx, between(p.rng, 20*time.Millisecond, 3*time.Second))
+	return left || p.rng.IntN(2) == 0
+}
+
+func (p *peer) newWill() *history.Will {
+	v := &history.Will{Topic: "w/" + p.name, QoS: 1}
+	if p.protocol == "mqtt5" && p.rng.IntN(3) == 0 {
+		v.Delay = time.Second
+	}
+	return v
 }

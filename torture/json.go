@@ -16,6 +16,7 @@ type jsonLink struct {
 	*socket
 	requests
 	durable bool
+	rest    []byte // what came in one frame with the connect reply; owned by the reader
 }
 
 type jsonReply struct {
@@ -87,6 +88,7 @@ func (l *jsonLink) connect(ctx context.Context, h handshake) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	b, l.rest, _ = bytes.Cut(b, []byte("\n"))
 	var r jsonReply
 	if err := json.Unmarshal(b, &r); err != nil {
 		return false, fmt.Errorf("connect: %q: %w", b, err)
@@ -148,9 +150,12 @@ func (l *jsonLink) goodbye() error {
 }
 
 func (l *jsonLink) read(ctx context.Context) ([]input, error) {
-	b, err := l.socket.read(ctx)
-	if err != nil {
-		return nil, err
+	b := l.rest
+	if l.rest = nil; b == nil {
+		var err error
+		if b, err = l.socket.read(ctx); err != nil {
+			return nil, err
+		}
 	}
 	var out []input
 	for line := range bytes.SplitSeq(b, []byte("\n")) {

@@ -154,6 +154,9 @@ func (p *peer) event(kind history.Kind, d *delivery) history.Event {
 // holds mu.
 func (p *peer) flush(c *connection) error {
 	for i, d := range p.held {
+		if d.filter != "" && !p.holds(d.filter) {
+			continue // unsubscribed: there is nothing to acknowledge any more
+		}
 		if d.packet == 0 && slices.ContainsFunc(p.held[i+1:], func(later *delivery) bool {
 			return later.filter == d.filter && later.offset > d.offset && !later.retained
 		}) {
@@ -170,4 +173,9 @@ func (p *peer) flush(c *connection) error {
 	}
 	p.held = p.held[:0]
 	return nil
+}
+
+// holds says whether a filter is subscribed.
+func (p *peer) holds(filter string) bool {
+	return slices.ContainsFunc(p.want, func(f wanted) bool { return f.filter == filter && f.confirmed })
 }

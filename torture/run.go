@@ -115,8 +115,8 @@ func (r *runner) startActors(ctx context.Context) {
 	}
 	for i := range w.opt.Wills {
 		protocol := []string{"mqtt5", "mqtt3"}[i%2]
-		p := newPeer(w, fmt.Sprintf("w%d", i), protocol, true)
-		w.act(p.name, func() { w.runWill(ctx, p) })
+		name := fmt.Sprintf("w%d", i)
+		w.act(name, func() { w.runWill(ctx, name, protocol) })
 	}
 	end := newPeer(w, endName, turn(0), family(turn(0)) == "mqtt")
 	w.enter(&w.publishers, end)

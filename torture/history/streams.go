@@ -64,10 +64,12 @@ func (c *checker) streamRules() {
 	}
 }
 
-// orderOf: within a connection nothing goes backwards; over all connections
-// nothing that is not marked as redelivered does.
+// orderOf: nothing goes backwards, not even from one connection to the next, but
+// what is marked as redelivered. That has an order of its own within a connection
+// and a quality of service: MQTT orders messages of the same one only
+// ([MQTT-4.6.0-1], [MQTT-4.6.0-6]), and what is in flight at QoS 2 comes first.
 func (c *checker) orderOf(s *stream, byConn []int) {
-	all, here, conn := newMarks(), newMarks(), 0
+	all, here, conn := newMarks(), [3]*marks{newMarks(), newMarks(), newMarks()}, 0
 	for _, i := range s.seen {
 		c.raise(all, i)
 	}
@@ -77,11 +79,11 @@ func (c *checker) orderOf(s *stream, byConn []int) {
 			continue
 		}
 		if e.Conn != conn {
-			here, conn = newMarks(), e.Conn
+			here, conn = [3]*marks{newMarks(), newMarks(), newMarks()}, e.Conn
 		}
 		against := all
 		if e.Marked {
-			against = here
+			against = here[e.QoS%3]
 		}
 		if e.Offset != 0 && e.Offset <= against.offset && c.events[against.offsetAt].Message != e.Message {
 			c.fault(i, RuleOrder, []int{against.offsetAt, i}, "%s received offset %d after offset %d", e.Client, e.Offset, against.offset)
@@ -90,7 +92,7 @@ func (c *checker) orderOf(s *stream, byConn []int) {
 		if at, ok := against.seq[g]; ok && e.Message.Seq < c.events[at].Message.Seq {
 			c.fault(i, RuleOrder, []int{at, i}, "%s received %s after %s", e.Client, e.Message, c.events[at].Message)
 		}
-		c.raise(here, i)
+		c.raise(here[e.QoS%3], i)
 		c.raise(all, i)
 	}
 }
