@@ -43,10 +43,6 @@ func Compact(events []Event) []Event {
 		current[id] = true
 	}
 	var out []Event
-	for name, seq := range last {
-		out = append(out, Event{Kind: Settled, Message: ID{Publisher: name, Seq: seq}})
-	}
-	out = append(out, positions(events, seen, high)...)
 	for i := range events {
 		e := events[i]
 		switch e.Kind {
@@ -65,6 +61,10 @@ func Compact(events []Event) []Event {
 		}
 		out = append(out, e)
 	}
+	for name, seq := range last {
+		out = append(out, Event{Kind: Settled, Message: ID{Publisher: name, Seq: seq}})
+	}
+	out = append(out, positions(events, seen, high)...)
 	return out
 }
 

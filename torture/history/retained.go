@@ -45,18 +45,15 @@ func newest(values []*message, i int) *message {
 
 func (c *checker) retainedValue(k *client, i int, values []*message) {
 	e := &c.events[i]
+	// The first request of this connection counts, else the last of an earlier one,
+	// whose values may be on their way still.
 	asked := -1
 	for _, n := range k.changes {
-		if n < i && c.events[n].Kind == Subscribe && c.matches(c.events[n].Filter, e.Topic) {
-			asked = n
-			break // the first: a burst may be interrupted and go on later
-		}
-	}
-	// Of several requests the newest on this connection counts.
-	for _, n := range k.changes {
-		if n < i && c.events[n].Kind == Subscribe && c.events[n].Conn == e.Conn && c.matches(c.events[n].Filter, e.Topic) {
-			asked = n
+		if n > i || asked >= 0 && c.events[asked].Conn == e.Conn {
 			break
+		}
+		if c.events[n].Kind == Subscribe && c.matches(c.events[n].Filter, e.Topic) {
+			asked = n
 		}
 	}
 	if asked < 0 {

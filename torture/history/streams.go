@@ -70,9 +70,7 @@ func (c *checker) streamRules() {
 // ([MQTT-4.6.0-1], [MQTT-4.6.0-6]), and what is in flight at QoS 2 comes first.
 func (c *checker) orderOf(s *stream, byConn []int) {
 	all, here, conn := newMarks(), [3]*marks{newMarks(), newMarks(), newMarks()}, 0
-	for _, i := range s.seen {
-		c.raise(all, i)
-	}
+	seen, came := s.seen, map[ID]bool{}
 	for _, i := range byConn {
 		e := &c.events[i]
 		if e.Retained || e.Replayed {
@@ -81,11 +79,18 @@ func (c *checker) orderOf(s *stream, byConn []int) {
 		if e.Conn != conn {
 			here, conn = [3]*marks{newMarks(), newMarks(), newMarks()}, e.Conn
 		}
+		if came[e.Message] {
+			continue // duplicatesOf judges it
+		}
+		came[e.Message] = true
+		for ; len(seen) > 0 && seen[0] < i; seen = seen[1:] {
+			c.raise(all, seen[0])
+		}
 		against := all
 		if e.Marked {
 			against = here[e.QoS%3]
 		}
-		if e.Offset != 0 && e.Offset <= against.offset && c.events[against.offsetAt].Message != e.Message {
+		if e.Offset != 0 && e.Offset <= against.offset && against.offsetAt >= 0 {
 			c.fault(i, RuleOrder, []int{against.offsetAt, i}, "%s received offset %d after offset %d", e.Client, e.Offset, against.offset)
 		}
 		g := c.groupOf(e)

@@ -1,6 +1,7 @@
 package history
 
 import (
+	"iter"
 	"math"
 	"time"
 )
@@ -10,7 +11,8 @@ type destiny struct {
 	message *message
 	from    int           // Connect
 	end     int           // what ended the connection; -1: it lasts
-	due     time.Duration // when it is to be published
+	early   time.Duration // when it may be published
+	due     time.Duration // when it must have been
 	never   bool          // it must not be published
 	must    bool          // it must be published
 }
@@ -53,7 +55,7 @@ func (c *checker) wills() {
 // Connect, -1 if there is none.
 func (c *checker) destinyOf(k *client, i, next int) destiny {
 	e := &c.events[i]
-	d := destiny{message: c.messages[e.Will.Message], from: i, end: -1, due: forEver}
+	d := destiny{message: c.messages[e.Will.Message], from: i, end: -1, early: forEver, due: forEver}
 	ended := firstAfter(k.ends, i)
 	killed := firstAfter(c.kills, i)
 	switch {
@@ -66,9 +68,9 @@ func (c *checker) destinyOf(k *client, i, next int) destiny {
 			return d
 		}
 		d.due = c.events[ended].At + e.Will.Delay
+		d.early = d.due
 		if killed >= 0 && c.events[killed].At < d.due+c.lim.Tolerance {
-			d.due = 0 // the kill may have been first, and then the delay begins anew
-			return d
+			return d // the kill may have been first, and then the delay begins anew
 		}
 		if next >= 0 && e.Will.Delay > 0 {
 			return c.back(d, next)
@@ -76,19 +78,26 @@ func (c *checker) destinyOf(k *client, i, next int) destiny {
 		d.must = true
 		return d
 	case ended >= 0 && ended < killed:
-		d.end, d.due = ended, 0 // a kill came right after: either may have been first
+		d.end, d.early = ended, 0 // a kill came right after: either may have been first
 		return d
 	}
 	d.end = killed
-	start := c.lastStart(killed, next)
-	if start < 0 {
-		return d // not started again
+	for start := range c.startsBetween(killed, next) {
+		d.due = c.events[start].At + max(e.Will.Delay, c.lim.WillGrace)
+		if again := firstAfter(c.kills, start); again < 0 || c.events[again].At > d.due-c.lim.Tolerance {
+			d.early = min(d.early, d.due)
+		}
+		if again := firstAfter(c.kills, start); again >= 0 && c.events[again].At > d.due+c.lim.Tolerance {
+			break // it was published long before
+		}
 	}
-	d.due = c.events[start].At + max(e.Will.Delay, c.lim.WillGrace)
-	if next >= 0 {
+	switch {
+	case d.due == forEver: // not started again
+	case next >= 0:
 		return c.back(d, next)
+	default:
+		d.must = true
 	}
-	d.must = true
 	return d
 }
 
@@ -96,7 +105,7 @@ func (c *checker) destinyOf(k *client, i, next int) destiny {
 func (c *checker) back(d destiny, next int) destiny {
 	at := c.events[next].At
 	switch {
-	case at < d.due-c.lim.Tolerance:
+	case at < d.early-c.lim.Tolerance:
 		d.never = true
 	case at > d.due+c.lim.Tolerance:
 		d.must = true
@@ -107,17 +116,13 @@ func (c *checker) back(d destiny, next int) destiny {
 // near: two events may have reached the broker in the other order.
 func (c *checker) near(a, b int) bool { return c.events[b].At-c.events[a].At < c.lim.Tolerance }
 
-// lastStart returns the start after which the broker ran until event next (-1:
+// startsBetween yields the starts after event killed and before event next (-1:
 // the end): each kill in between begins the delay anew.
-func (c *checker) lastStart(killed, next int) int {
-	for {
+func (c *checker) startsBetween(killed, next int) iter.Seq[int] {
+	return func(yield func(int) bool) {
 		start := firstAfter(c.starts, killed)
-		if start < 0 || next >= 0 && start > next {
-			return -1
-		}
-		killed = firstAfter(c.kills, start)
-		if killed < 0 || next >= 0 && killed > next {
-			return start
+		for start >= 0 && (next < 0 || start < next) && yield(start) {
+			start = firstAfter(c.starts, start)
 		}
 	}
 }
@@ -129,8 +134,8 @@ func (c *checker) judge(d destiny, received map[ID]int) {
 		c.fault(at, RuleWill, []int{d.from, at}, "the will %s was published while its connection lasted", d.message.id)
 	case came && d.never:
 		c.fault(at, RuleWill, []int{d.from, d.end, at}, "the will %s was published though it was given up", d.message.id)
-	case came && d.due != forEver && c.events[at].At < d.due-c.lim.Tolerance:
-		c.fault(at, RuleWill, []int{d.from, d.end, at}, "the will %s was published %v before it was due", d.message.id, d.due-c.events[at].At)
+	case came && d.early != forEver && c.events[at].At < d.early-c.lim.Tolerance:
+		c.fault(at, RuleWill, []int{d.from, d.end, at}, "the will %s was published %v before it was due", d.message.id, d.early-c.events[at].At)
 	case d.must && d.message.qos > 0:
 		c.willArrived(d)
 	}
