@@ -54,6 +54,7 @@ type Status struct {
 	Ready       bool              `json:"ready"`
 	Reason      string            `json:"reason,omitempty"` // why not ready
 	Connections map[string]int    `json:"connections"`      // open now, by protocol
+	Sync        string            `json:"store_sync"`       // always, or when what is acknowledged is on disk: interval, never
 	Namespaces  []NamespaceStatus `json:"namespaces"`
 }
 

@@ -34,7 +34,7 @@ func options() Options {
 		Metrics: metrics.New().Handler(),
 		Ready:   func() error { return nil },
 		Status: func() Status {
-			return Status{Version: "1", Started: time.Now().Add(-time.Minute), Connections: map[string]int{"mqtt": 2},
+			return Status{Version: "1", Started: time.Now().Add(-time.Minute), Connections: map[string]int{"mqtt": 2}, Sync: "never",
 				Namespaces: []NamespaceStatus{{Name: "default", Epoch: "e", First: 1, Head: 7}}}
 		},
 	}
@@ -75,6 +75,9 @@ func TestStatus(t *testing.T) {
 	w := get(t, options(), "/api/status", nil)
 	if err := json.Unmarshal(w.Body.Bytes(), &s); err != nil {
 		t.Fatal(err)
+	}
+	if !strings.Contains(w.Body.String(), `"store_sync": "never"`) {
+		t.Errorf("%s", w.Body)
 	}
 	if !s.Ready || s.Uptime < 60 || s.Connections["mqtt"] != 2 || len(s.Namespaces) != 1 || s.Namespaces[0].Head != 7 {
 		t.Errorf("%+v", s)

@@ -24,7 +24,18 @@ const (
 	parley    = "parley"
 	mochi     = "mochi"
 	mosquitto = "mosquitto"
+
+	// Those of the durable scenarios only.
+	mochiBolt  = "mochi-bolt"  // mochi with its bolt hook
+	nats       = "nats"        // nats-server with JetStream
+	natsAlways = "nats-always" // the same with sync_interval: always
+	rabbitmq   = "rabbitmq"
 )
+
+// known lists all brokers; the first three are in every scenario.
+func known() []string {
+	return []string{parley, mochi, mosquitto, mochiBolt, nats, natsAlways, rabbitmq}
+}
 
 // binaries is where the brokers' programs are; a broker without one is left out
 // for the reason in missing.
@@ -33,8 +44,8 @@ type binaries struct {
 	missing map[string]string
 }
 
-// prepare builds Parley and mochi into dir, alike, and looks for mosquitto;
-// only those of brokers.
+// prepare builds Parley, mochi and nats-server into dir, alike, and looks for
+// mosquitto and RabbitMQ; only those of brokers.
 func prepare(ctx context.Context, dir, prebuilt string, brokers []string) (binaries, error) {
 	b := binaries{path: make(map[string]string), missing: make(map[string]string)}
 	for _, name := range brokers {
@@ -45,11 +56,16 @@ func prepare(ctx context.Context, dir, prebuilt string, brokers []string) (binar
 		case name == parley:
 			b.path[name] = filepath.Join(dir, "broker")
 			err = build(ctx, "..", b.path[name], "./cmd/broker")
-		case name == mochi:
+		case name == mochi, name == mochiBolt:
 			b.path[name] = filepath.Join(dir, "mochi")
 			err = build(ctx, ".", b.path[name], "./mochi")
+		case name == nats, name == natsAlways:
+			b.path[name] = filepath.Join(dir, "nats-server")
+			err = build(ctx, ".", b.path[name], "github.com/nats-io/nats-server/v2")
+		case name == rabbitmq:
+			b.path[name], b.missing[name] = find("/usr/lib/rabbitmq/bin/rabbitmq-server")
 		default:
-			b.path[name], b.missing[name] = findMosquitto()
+			b.path[name], b.missing[name] = find("mosquitto", "/usr/sbin/mosquitto")
 		}
 		if err != nil {
 			return b, err
@@ -58,13 +74,14 @@ func prepare(ctx context.Context, dir, prebuilt string, brokers []string) (binar
 	return b, nil
 }
 
-func findMosquitto() (path, missing string) {
-	for _, name := range []string{"mosquitto", "/usr/sbin/mosquitto"} {
+// find looks for a program that Debian has a package of.
+func find(names ...string) (path, missing string) {
+	for _, name := range names {
 		if path, err := exec.LookPath(name); err == nil {
 			return path, ""
 		}
 	}
-	return "", "not installed (apt-get install mosquitto)"
+	return "", "not installed (apt-get install " + filepath.Base(names[0]) + ")"
 }
 
 func build(ctx context.Context, module, out, pkg string) error {
@@ -80,11 +97,13 @@ func build(ctx context.Context, module, out, pkg string) error {
 // running is a broker that has been started, freshly and with an empty store.
 type running struct {
 	name  string
-	addr  string // of its WebSocket listener
+	addr  string // of its WebSocket listener; durable scenarios: of that for MQTT alone
 	admin string // where /debug/pprof (and Parley's /metrics) is; "" for mosquitto
 	cmd   *exec.Cmd
 	log   string
 	ended chan error
+	pid   int    // of the process that does the work
+	epmd  string // the port of Erlang's port mapper, for RabbitMQ
 }
 
 // start runs a broker with its data in a new directory below dir and waits until
@@ -117,6 +136,7 @@ func (b binaries) start(ctx context.Context, name, dir string) (*running, error)
 	if err := r.cmd.Start(); err != nil {
 		return nil, err
 	}
+	r.pid = r.cmd.Process.Pid
 	go func() { r.ended <- r.cmd.Wait() }()
 	if err := r.ready(ctx); err != nil {
 		text, _ := os.ReadFile(r.log)
@@ -174,7 +194,7 @@ func (r *running) ready(ctx context.Context) error {
 		select {
 		case err := <-r.ended:
 			r.ended <- err
-			return fmt.Errorf("it ended (%w)", err)
+			return fmt.Errorf("it ended (%v)", err)
 		case <-ctx.Done():
 			return errors.Join(ctx.Err(), last)
 		case <-time.After(50 * time.Millisecond):
@@ -184,11 +204,19 @@ func (r *running) ready(ctx context.Context) error {
 
 // stop asks the broker to end and makes it end after 20 s.
 func (r *running) stop() {
-	_ = r.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-r.ended:
+		return
+	default:
+	}
+	_ = syscall.Kill(r.pid, syscall.SIGTERM)
 	select {
 	case <-r.ended:
 	case <-time.After(20 * time.Second):
 		_ = r.cmd.Process.Kill()
+		if r.pid != r.cmd.Process.Pid {
+			_ = syscall.Kill(r.pid, syscall.SIGKILL)
+		}
 		<-r.ended
 	}
 }
@@ -227,6 +255,8 @@ type inner struct {
 	mallocs, bytes  float64 // allocated since start: objects and bytes
 	commits, stored float64 // Parley: commits with messages, and messages in them
 	dropped         float64 // Parley: transient deliveries
+	commitTime      float64 // Parley: seconds of all commits
+	timed           float64 // … and how many these are
 }
 
 // inner is empty for a broker that says nothing.
@@ -249,6 +279,7 @@ func (r *running) inner(ctx context.Context) (inner, error) {
 	}
 	in.commits = metric(text, "parley_store_commits_total")
 	in.stored = metric(text, "parley_store_messages_total")
+	in.commitTime, in.timed = metric(text, "parley_store_commit_seconds_sum"), metric(text, "parley_store_commit_seconds_count")
 	in.dropped = metric(text, "parley_messages_dropped_total")
 	return in, nil
 }

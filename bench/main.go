@@ -1,8 +1,11 @@
 // Command bench measures Parley beside stock mochi-mqtt and mosquitto: memory of
-// idle connections and the broker's CPU time per message. See docs/benchmarks.md.
+// idle connections and the broker's CPU time per message; and, when asked for by
+// name, what it costs to keep what is acknowledged, beside RabbitMQ and
+// nats-server too. See docs/benchmarks.md.
 //
 //	make bench
 //	cd bench && go run . --quick --scenario fanin-qos1
+//	make bench BENCHFLAGS="--scenario durable,killed --rounds 1"
 package main
 
 import (
@@ -39,9 +42,10 @@ type settings struct {
 // bench is one run.
 type bench struct {
 	settings
-	dir string
-	bin binaries
-	log *log.Logger
+	named bool // the brokers were named on the command line
+	dir   string
+	bin   binaries
+	log   *log.Logger
 }
 
 func main() {
@@ -75,11 +79,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 	if err != nil {
 		return 2, err
 	}
-	brokers := strings.Split(o.brokers, ",")
-	for _, b := range brokers {
-		if !slices.Contains([]string{parley, mochi, mosquitto}, b) {
-			return 2, fmt.Errorf("unknown broker %q", b)
-		}
+	brokers, err := chooseBrokers(o.brokers, chosen)
+	if err != nil {
+		return 2, err
 	}
 	if o.profiles != "" {
 		if err := os.MkdirAll(o.profiles, 0o755); err != nil {
@@ -89,7 +91,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 	if err := raiseFiles(); err != nil {
 		return 1, err
 	}
-	b := &bench{settings: o.settings, log: log.New(stderr, "", log.Ltime)}
+	b := &bench{settings: o.settings, named: o.brokers != "", log: log.New(stderr, "", log.Ltime)}
 	r, err := b.run(ctx, o, chosen, brokers)
 	if err != nil {
 		return 1, err
@@ -149,17 +151,28 @@ func show(file string, stdout io.Writer) error {
 func (b *bench) scenario(ctx context.Context, sc scenario, brokers []string) []row {
 	bySample := make(map[string][]sample)
 	b.log.Printf("%s: %s", sc.name, sc.what)
+	var extra []string // further rows, in the order of their coming
 	for round := 1; round <= b.rounds && ctx.Err() == nil; round++ {
 		for _, name := range brokers {
+			if !sc.takes(name, b.named) {
+				continue
+			}
 			for _, s := range b.measure(ctx, sc, name, round) {
+				if s.Scenario != sc.name && bySample[s.Scenario] == nil {
+					extra = append(extra, s.Scenario)
+				}
 				bySample[s.Scenario] = append(bySample[s.Scenario], s)
 				b.progress(s)
 			}
 		}
 	}
 	rows := []row{newRow(sc.name, sc.what, sc.unit, sc.aim, brokers, bySample[sc.name])}
-	if extra := bySample["connect"]; len(extra) > 0 {
-		rows = append(rows, newRow("connect", "broker CPU per connection: TCP, WebSocket upgrade, CONNECT", "µs/connect", aim{}, brokers, extra))
+	for _, name := range extra {
+		what := "CPU of " + sc.name
+		if name == "connect" {
+			what = "broker CPU per connection: TCP, WebSocket upgrade, CONNECT"
+		}
+		rows = append(rows, newRow(name, what, bySample[name][0].Unit, aim{}, brokers, bySample[name]))
 	}
 	return rows
 }
@@ -177,11 +190,30 @@ func (b *bench) progress(s sample) {
 		s.Round, b.rounds, s.Scenario, s.Broker, number(s.Value), s.Unit, number(s.Sent), s.BrokerCores, s.LoadCores, s.OtherCores, clean)
 }
 
-func choose(names string) ([]scenario, error) {
-	all := scenarios()
-	if names == "" {
-		return all, nil
+// chooseBrokers returns those that were named, else those that the chosen
+// scenarios usually have, in the order of known.
+func chooseBrokers(names string, chosen []scenario) ([]string, error) {
+	if names != "" {
+		brokers := strings.Split(names, ",")
+		for _, b := range brokers {
+			if !slices.Contains(known(), b) {
+				return nil, fmt.Errorf("unknown broker %q; known are %s", b, strings.Join(known(), ", "))
+			}
+		}
+		return brokers, nil
 	}
+	return slices.DeleteFunc(known(), func(b string) bool {
+		return !slices.ContainsFunc(chosen, func(sc scenario) bool { return slices.Contains(sc.usual(), b) })
+	}), nil
+}
+
+// choose finds scenarios by the beginnings of their names; without any, all but
+// the durable ones.
+func choose(names string) ([]scenario, error) {
+	if names == "" {
+		return scenarios(), nil
+	}
+	all := slices.Concat(scenarios(), durableScenarios())
 	var chosen []scenario
 	for _, sc := range all {
 		if slices.ContainsFunc(strings.Split(names, ","), func(n string) bool { return n != "" && strings.HasPrefix(sc.name, n) }) {

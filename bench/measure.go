@@ -30,6 +30,7 @@ type sample struct {
 
 	RSSBefore int64 `json:"rss_before_bytes"` // clients connected, before the first message; idle: none connected
 	RSSAfter  int64 `json:"rss_after_bytes"`
+	Anon      int64 `json:"anon_after_bytes,omitempty"` // of it, the process' own
 
 	Allocs float64 `json:"allocs"` // per message, where the broker says so
 	Bytes  float64 `json:"alloc_bytes"`
@@ -39,6 +40,7 @@ type sample struct {
 	PerCommit float64 `json:"messages_per_commit"` // Parley
 	Fsyncs    float64 `json:"fsyncs_per_s"`        // Parley: two per commit
 	Dropped   float64 `json:"dropped"`             // Parley: says it has dropped
+	CommitMS  float64 `json:"commit_ms,omitempty"` // Parley: mean
 
 	BrokerCores float64 `json:"broker_cores"` // CPU seconds a second
 	LoadCores   float64 `json:"load_cores"`   // of the load generator
@@ -68,7 +70,7 @@ func takePoint(ctx context.Context, r *running, counts load.Counts, end bool) (p
 			return p, err
 		}
 	}
-	if p.broker, err = proc.Read(r.cmd.Process.Pid); err != nil {
+	if p.broker, err = proc.Read(r.pid); err != nil {
 		return p, fmt.Errorf("the broker has ended: %w", err)
 	}
 	if p.load, err = proc.Read(os.Getpid()); err != nil {
@@ -98,6 +100,7 @@ func between(a, b point, n float64, took time.Duration) sample {
 		Delivered:   float64(b.counts.Delivered-a.counts.Delivered) / seconds,
 		RSSBefore:   a.broker.RSS,
 		RSSAfter:    b.broker.RSS,
+		Anon:        b.broker.Anon,
 		Allocs:      (b.inner.mallocs - a.inner.mallocs) / n,
 		Bytes:       (b.inner.bytes - a.inner.bytes) / n,
 		Reads:       float64(b.broker.Reads-a.broker.Reads) / n,
@@ -108,6 +111,9 @@ func between(a, b point, n float64, took time.Duration) sample {
 		LoadCores:   cores(load),
 		OtherCores:  max(0, cores(b.busy-a.busy-broker-load)),
 		LoadCPU:     micros(load),
+	}
+	if n := b.inner.timed - a.inner.timed; n > 0 {
+		s.CommitMS = 1000 * (b.inner.commitTime - a.inner.commitTime) / n
 	}
 	if commits := b.inner.commits - a.inner.commits; commits > 0 {
 		s.PerCommit = (b.inner.stored - a.inner.stored) / commits
@@ -139,6 +145,9 @@ func (b *bench) measure(ctx context.Context, sc scenario, name string, round int
 }
 
 func (b *bench) try(ctx context.Context, sc scenario, name string, round int) ([]sample, error) {
+	if sc.durable != nil {
+		return sc.durable(b, ctx, sc, name, round)
+	}
 	r, err := b.bin.start(ctx, name, b.dir)
 	if err != nil {
 		return nil, err

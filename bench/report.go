@@ -165,9 +165,9 @@ func verdict(r row) string {
 
 // writeDetails shows what stands behind the figures, medians over the rounds.
 func (r result) writeDetails(w io.Writer) error {
-	fmt.Fprint(w, "\nBehind them, medians. Allocations and system calls are per unit of the figure; load and other are cores that the generator and everything else used.\n\n")
+	fmt.Fprint(w, "\nBehind them, medians. Allocations and system calls are per unit of the figure; own is resident memory that is not mapped from files (RssAnon); load and other are cores that the generator and everything else used.\n\n")
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "scenario\tbroker\tsent/s\tacked/s\tdelivered/s\tack p50/p99 ms\tdelay p50/p99 ms\tRSS MiB\tallocs\tbytes\treads\twrites\tmsg/commit\tfsync/s\tcores\tload\tother\t")
+	fmt.Fprintln(t, "scenario\tbroker\tsent/s\tacked/s\tdelivered/s\tack p50/p99 ms\tdelay p50/p99 ms\tRSS MiB\town\tallocs\tbytes\treads\twrites\tmsg/commit\tcommit ms\tfsync/s\tcores\tload\tother\t")
 	for _, row := range r.Rows {
 		for _, b := range r.Brokers {
 			if row.Figures[b].N == 0 {
@@ -192,11 +192,13 @@ func (r result) writeDetails(w io.Writer) error {
 				ms(func(s sample) time.Duration { return s.Checks.AckP50 }) + "/" + ms(func(s sample) time.Duration { return s.Checks.AckP99 }),
 				ms(func(s sample) time.Duration { return s.Checks.DelayP50 }) + "/" + ms(func(s sample) time.Duration { return s.Checks.DelayP99 }),
 				mib(func(s sample) int64 { return s.RSSBefore }) + " > " + mib(func(s sample) int64 { return s.RSSAfter }),
+				mib(func(s sample) int64 { return s.Anon }),
 				med(func(s sample) float64 { return s.Allocs }),
 				med(func(s sample) float64 { return s.Bytes }),
 				med(func(s sample) float64 { return s.Reads }),
 				med(func(s sample) float64 { return s.Writes }),
 				med(func(s sample) float64 { return s.PerCommit }),
+				med(func(s sample) float64 { return s.CommitMS }),
 				med(func(s sample) float64 { return s.Fsyncs }),
 				med(func(s sample) float64 { return s.BrokerCores }),
 				med(func(s sample) float64 { return s.LoadCores }),

@@ -74,6 +74,20 @@ func TestCommandLine(t *testing.T) {
 			t.Errorf("%v: code %d, %v", bad, code, err)
 		}
 	}
+	for names, want := range map[string]string{"": "parley,mochi,mosquitto", "idle,killed": "parley,mochi,mosquitto,mochi-bolt,nats,nats-always,rabbitmq", "offline": "parley"} {
+		chosen, err := choose(names)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if brokers, err := chooseBrokers("", chosen); err != nil || strings.Join(brokers, ",") != want {
+			t.Errorf("%q: %v, %v", names, brokers, err)
+		}
+	}
+	for _, sc := range durableScenarios() {
+		if sc.takes(mochi, true) || !sc.takes(rabbitmq, true) || sc.durable == nil {
+			t.Errorf("%s takes the wrong brokers", sc.name)
+		}
+	}
 	o, err := parse([]string{"--quick", "--rounds", "2"}, &messages)
 	if err != nil || o.rounds != 2 || o.idleConns != 1000 {
 		t.Errorf("--quick must not undo what was said: %+v, %v", o, err)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"parley/bench/load"
 )
@@ -16,8 +17,31 @@ type scenario struct {
 	plan func(settings) load.Plan // nil: special
 	// special measures what is not traffic of a plan.
 	special func(*bench, context.Context, scenario, *running, int) ([]sample, error)
+	// durable measures a scenario that is not in the default set; it starts the
+	// brokers itself, of which brokers says the usual ones.
+	durable durableRun
+	brokers []string
 	// perDelivery: a message counts once for every subscriber.
 	perDelivery bool
+}
+
+// usual are the brokers of a scenario unless others are named.
+func (sc *scenario) usual() []string {
+	if sc.durable != nil {
+		return sc.brokers
+	}
+	return []string{parley, mochi, mosquitto}
+}
+
+// takes tells whether a broker is measured in the scenario; named: it was asked
+// for by name. A durable scenario needs a broker that keeps something, the others
+// one with WebSocket.
+func (sc *scenario) takes(broker string, named bool) bool {
+	able := []string{parley, mochi, mosquitto}
+	if sc.durable != nil {
+		able = durablePeers()
+	}
+	return slices.Contains(able, broker) && (named || slices.Contains(sc.usual(), broker))
 }
 
 // aim is what the figure should reach; zero: nothing is set.

@@ -24,6 +24,9 @@ func (l *loader) settle() {
 	if n := c.Store.MaxBytes; n > 0 && n < smallestStore {
 		l.conflict("store.max_bytes", notAllowed(shortSize(n), "0 for no bound, or at least "+shortSize(smallestStore)))
 	}
+	if c.Store.Sync != "always" {
+		l.out.Warnings = append(l.out.Warnings, "store.sync is "+c.Store.Sync+": what is acknowledged is not on disk yet, a power cut loses it and may damage the store")
+	}
 	for path, d := range map[string]time.Duration{"mqtt.keep_alive": c.MQTT.KeepAlive, "mqtt.session_expiry": c.MQTT.SessionExpiry, "json.session_expiry": c.JSON.SessionExpiry} {
 		if d%time.Second != 0 { // the protocols count in seconds
 			l.conflict(path, notAllowed(shortDuration(d), "whole seconds"))

@@ -53,24 +53,24 @@ type (
 		AuthID         string `json:"authid"`
 		AuthRole       string `json:"authrole"`
 		Properties     map[string]any
-		Subscriptions  []struct{ URI, Match string } // of a resumed WAMP session
+		Subscriptions  []struct{ URI, Match string }  // of a resumed WAMP session
+		Data           struct{ Session *sessionData } // JSON
 	}
 	// message is a received publication as the client shows it.
 	message struct {
-		Topic    string
-		Payload  json.RawMessage
-		Encoding string
-		Offset   int64 // 0: transient
-		Via      string
-		Retained bool
-		QoS      int `json:"qos"`
-		Line     string
-		// Of WAMP clients:
-		Publication           json.Number
-		Redelivered, Replayed bool
-		// Of clients of the JSON protocol:
-		Server bool // of the session: the client has no subscription of its own
-		Tags   map[string]string
+		Topic       string
+		Payload     json.RawMessage
+		Encoding    string
+		Offset      int64 // 0: transient
+		Via         string
+		Retained    bool
+		Redelivered bool
+		Publication json.Number // WAMP
+		Replayed    bool        // WAMP
+		QoS         int         `json:"qos"`
+		Line        string
+		Server      bool              // of the session: the client has no subscription of its own (JSON)
+		Tags        map[string]string // JSON
 	}
 	closing struct {
 		Code       int

@@ -3,20 +3,11 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"syscall"
 	"testing"
 )
 
 var wampKinds = []string{"wamp.json", "wamp.msgpack", "wamp.cbor"}
-
-// number is the one argument of an event.
-func (m *message) number(t *testing.T) (n int) {
-	t.Helper()
-	var payload struct{ Args []int }
-	if err := json.Unmarshal(m.Payload, &payload); err != nil || len(payload.Args) != 1 {
-		t.Fatalf("payload %s", m.Payload)
-	}
-	return payload.Args[0]
-}
 
 // TestWAMPDurableSession: an autobahn-js client whose connection is cut again
 // and again while messages stream in has all of them, in order; what comes twice
@@ -48,7 +39,7 @@ func TestWAMPDurableSession(t *testing.T) {
 			next, acked, cut := 0, -1, 0
 			for next < total {
 				m := sub.recv()
-				n := m.number(t)
+				n := numberOf(t, m.Payload)
 				switch {
 				case n > next:
 					t.Fatalf("received %d, want %d: lost", n, next)
@@ -116,7 +107,7 @@ func TestWAMPReplayAndHistory(t *testing.T) {
 			} {
 				c.subscribe(r.filter, args{"options": r.options})
 				for n := r.first; n < total; n++ {
-					if m := c.recv(); m.number(t) != n || m.Publication != ids[n] || !m.Replayed {
+					if m := c.recv(); numberOf(t, m.Payload) != n || m.Publication != ids[n] || !m.Replayed {
 						t.Fatalf("%d: received %+v, want %d", i, m, n)
 					}
 				}
@@ -147,6 +138,52 @@ func TestWAMPReplayAndHistory(t *testing.T) {
 			gaps := c.do("call", args{"procedure": "parley.gaps"})
 			if string(gaps) != `{"value":[]}` {
 				t.Errorf("parley.gaps: %s", gaps)
+			}
+		})
+	}
+}
+
+// TestWAMPSessionSurvivesKill: the session, its filter, what was acknowledged and
+// what was not outlive a kill -9 of the broker; so do publication ids.
+func TestWAMPSessionSurvivesKill(t *testing.T) {
+	for _, kind := range wampKinds {
+		t.Run(kind, func(t *testing.T) {
+			b := startBroker(t, "")
+			d := startDriver(t)
+			publish := func(name string, first, last int) {
+				pub := d.open(name, "mqtt5", b, nil)
+				for i := first; i <= last; i++ {
+					pub.do("publish", args{"topic": "load", "payload": fmt.Sprint(i), "qos": 1})
+				}
+			}
+			sub := d.open("before", kind, b, args{"session": "truck-7"})
+			sub.subscribe("load", nil)
+			publish("first", 0, 9)
+			ids := map[int]json.Number{}
+			for want := range 10 {
+				m := sub.recv()
+				if got := numberOf(t, m.Payload); got != want {
+					t.Fatalf("received %d, want %d", got, want)
+				}
+				ids[want] = m.Publication
+			}
+			sub.do("ack", args{"filter": "load", "publication": ids[4]})
+			b.signal(syscall.SIGKILL)
+			sub.waitClosed()
+			b.start()
+
+			publish("second", 10, 12)
+			sub = d.open("after", kind, b, args{"session": "truck-7"})
+			if !sub.opened.SessionPresent {
+				t.Fatal("the session is gone")
+			}
+			// The client has seen 7, wherever the broker's checkpoint stood.
+			sub.subscribe("load", args{"options": args{"_parley_after": ids[7]}})
+			for want := 8; want <= 12; want++ {
+				m := sub.recv()
+				if got := numberOf(t, m.Payload); got != want || want < 10 && m.Publication != ids[want] {
+					t.Fatalf("received %d as %s, want %d", got, m.Publication, want)
+				}
 			}
 		})
 	}

@@ -22,7 +22,7 @@ func (h *Hub) Attach(p subproto.Peer, id *auth.Identity, params msg.SessionParam
 	if params.Window <= 0 {
 		params.Window = defaultWindow
 	}
-	c := &hold{peer: p, params: params, who: &person{id, id.Role()}}
+	c := &hold{peer: p, params: params, who: &person{id, id.Role(), params.ID}}
 	result, err := h.admit(c)
 	if err != nil {
 		c.state = holdClosed
@@ -178,10 +178,12 @@ func (s *Session) resume(c *hold, head msg.Offset, result *msg.AttachResult) *ho
 	s.who.Store(c.who)
 	s.setExpiry(c.params.Expiry)
 	s.gen++
-	s.in.comeBack(head, s.ns.seq)
+	s.in.comeBack(head, s.ns.seq, c.params.Exact)
 	s.in.matches = nil // lent to the connection before, which may still be reading it
 	s.askGroups()
-	result.Received = s.in.received()
+	if c.params.Exact {
+		result.Received = s.in.received()
+	}
 	result.Subscriptions = s.subscriptions()
 	return taken
 }

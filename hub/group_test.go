@@ -40,7 +40,7 @@ func TestSharedGroupGivesEachMessageToOneMember(t *testing.T) {
 // member connects a durable session that is a member of group g on s/#.
 func member(t testing.TB, h *Hub, name string, window int) *client {
 	t.Helper()
-	c, r := deviceWith(t, h, msg.SessionParams{ClientID: name, Expiry: time.Hour, Window: window})
+	c, r := deviceWith(t, h, msg.SessionParams{ClientID: name, Expiry: time.Hour, Window: window, Exact: true})
 	if !r.Present {
 		c.subscribe("$share/g/s/#")
 	}

@@ -1,6 +1,8 @@
 package hub
 
 import (
+	"cmp"
+
 	"parley/msg"
 )
 
@@ -24,10 +26,12 @@ type inbound struct {
 	back     mark   // where the last absence ended
 	reading  bool   // a reader works, or is about to
 	taken    bool   // a reader has a task of this generation
+	gaps     []gap  // to be told of
 	gate     int    // filters on their way to disk: nothing is delivered until they are
 	restored restored
 
 	unacked  map[uint64]flight // by ref
+	waiting  int               // of them: for a peer that speaks QoS 2, which this one does not
 	ref      uint64
 	receipts uint64              // PUBRECs so far
 	matches  []*msg.Subscription // lent to the engine until the next Next
@@ -201,7 +205,7 @@ func (s *Session) mayReceive(m *msg.Message) bool {
 		s.hub.drops.own.Inc()
 		return false
 	}
-	if w := s.who.Load(); m.Restrict != nil && !m.Restrict.Allows(s.id, w.id.User, w.role) {
+	if w := s.who.Load(); m.Restrict != nil && !m.Restrict.Allows(cmp.Or(w.session, s.id), w.id.User, w.role) {
 		s.hub.drops.restricted.Inc()
 		return false
 	}
@@ -248,6 +252,12 @@ func (c *hold) Next(d *msg.Delivery) bool {
 		*d = msg.Delivery{Notice: &n}
 		return true
 	}
+	if c.state == holdLive && s.in.gate == 0 {
+		if n := s.nextGap(); n != nil {
+			*d = msg.Delivery{Notice: n}
+			return true
+		}
+	}
 	for c.state == holdLive && s.in.gate == 0 {
 		it, src := s.peek()
 		if it == nil {
@@ -266,7 +276,7 @@ func (c *hold) Next(d *msg.Delivery) bool {
 			s.touch()
 			continue
 		}
-		if q > 0 && it.ref == 0 && len(s.in.unacked) >= c.params.Window {
+		if q > 0 && it.ref == 0 && s.inFlight() >= c.params.Window {
 			return false
 		}
 		*d = msg.Delivery{
@@ -375,7 +385,7 @@ func (s *Session) fit(it *item, m *msg.Message) (msg.QoS, bool) {
 		s.hub.drops.expired.Inc()
 		return 0, false
 	}
-	return min(granted, m.QoS), true
+	return s.hold.degrade(min(granted, m.QoS)), true
 }
 
 // fallBack turns the queue, whose front the tail has evicted, into a lag: what

@@ -94,7 +94,7 @@ func (s *Session) goOffline(head msg.Offset) {
 }
 
 // comeBack ends the absence and puts what was sent but not acknowledged first.
-func (in *inbound) comeBack(head msg.Offset, seq uint64) {
+func (in *inbound) comeBack(head msg.Offset, seq uint64, exact bool) {
 	in.back = mark{head, seq}
 	if n := len(in.away); n > 0 && in.away[n-1].to == 0 {
 		if in.away[n-1].to = head; head < in.away[n-1].from {
@@ -104,12 +104,20 @@ func (in *inbound) comeBack(head msg.Offset, seq uint64) {
 	if !in.lag.on {
 		in.away = nil
 	}
+	in.waiting = 0
 	for ref, f := range in.unacked {
-		if f.received == 0 {
+		switch {
+		case !exact && f.waitsForExact():
+			f.resend = false
+			in.waiting++
+		case f.received == 0:
 			f.resend = true
-			in.unacked[ref] = f
+			if !exact {
+				f.qos = min(f.qos, 1)
+			}
 			in.redo = append(in.redo, f)
 		}
+		in.unacked[ref] = f
 	}
 	slices.SortFunc(in.redo, byRef)
 }

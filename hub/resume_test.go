@@ -17,7 +17,7 @@ import (
 // device connects the session "d" without a clean start.
 func device(t testing.TB, h *Hub) (*client, msg.AttachResult) {
 	t.Helper()
-	return deviceWith(t, h, msg.SessionParams{ClientID: "d", Expiry: msg.Forever})
+	return deviceWith(t, h, msg.SessionParams{ClientID: "d", Expiry: msg.Forever, Exact: true})
 }
 
 func deviceWith(t testing.TB, h *Hub, p msg.SessionParams) (*client, msg.AttachResult) {

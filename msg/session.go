@@ -20,7 +20,7 @@ type SessionParams struct {
 	Will       *Will         // nil = none
 	// Exact: the peer completes the handshakes of QoS 2. To one that does not,
 	// deliveries at QoS 2 come as QoS 1, and those that an earlier connection was
-	// sent under a packet id wait for a peer that does.
+	// sent under a packet id wait for a peer that does, in half of Window at most.
 	Exact bool
 	// ParkWhenFull: while the store is full, publishes wait (and the peer is not
 	// read) instead of being refused, for protocols without a negative ack.

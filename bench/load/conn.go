@@ -6,14 +6,10 @@ import (
 	"context"
 	"crypto/sha1"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
-	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // setupTimeout bounds every step up to the last SUBACK.
@@ -39,14 +35,7 @@ func dial(ctx context.Context, addr, local, id string, clean bool, bufSize int) 
 	d := net.Dialer{
 		Timeout:   setupTimeout,
 		LocalAddr: &net.TCPAddr{IP: net.ParseIP(local)},
-		// The port is chosen at connect, so one port serves several peers.
-		Control: func(_, _ string, c syscall.RawConn) error {
-			var err error
-			cerr := c.Control(func(fd uintptr) {
-				err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
-			})
-			return errors.Join(cerr, err)
-		},
+		Control:   lateBind,
 	}
 	nc, err := d.DialContext(ctx, "tcp", addr)
 	if err != nil {

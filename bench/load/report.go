@@ -36,6 +36,7 @@ type Report struct {
 
 	Late     time.Duration `json:"late_ns"` // the latest that a paced message left
 	AckP50   time.Duration `json:"ack_p50_ns"`
+	AckP90   time.Duration `json:"ack_p90_ns,omitempty"`
 	AckP99   time.Duration `json:"ack_p99_ns"`
 	DelayP50 time.Duration `json:"delay_p50_ns"` // from send to arrival
 	DelayP99 time.Duration `json:"delay_p99_ns"`
@@ -44,6 +45,18 @@ type Report struct {
 // Clean reports whether everything arrived once, in order and whole.
 func (r Report) Clean() bool {
 	return r.Lost+r.Duplicates+r.Reordered+r.Foreign+r.Unacked+r.Unreleased+r.BadAcks == 0
+}
+
+// Add takes over the counts of another report; not the times.
+func (r *Report) Add(o Report) {
+	r.Expected += o.Expected
+	r.Lost += o.Lost
+	r.Duplicates += o.Duplicates
+	r.Reordered += o.Reordered
+	r.Foreign += o.Foreign
+	r.Unacked += o.Unacked
+	r.Unreleased += o.Unreleased
+	r.BadAcks += o.BadAcks
 }
 
 // Close ends all connections, waits for the readers and reports.

@@ -23,6 +23,7 @@ var ErrFormat = errors.New("unexpected format")
 type Usage struct {
 	CPU      time.Duration // user and system time of all its threads
 	RSS      int64         // resident memory in bytes
+	Anon     int64         // of it what is the process' own, not mapped from files
 	Reads    int64         // read-like system calls; receives are not among them
 	Writes   int64         // write-like system calls; sends are not among them
 	Threads  int
@@ -46,7 +47,7 @@ func Read(pid int) (Usage, error) {
 		return Usage{}, err
 	}
 	fields := parseFields(string(status))
-	u.RSS = fields["VmRSS"] * 1024
+	u.RSS, u.Anon = fields["VmRSS"]*1024, fields["RssAnon"]*1024
 	u.Switches = fields["voluntary_ctxt_switches"] + fields["nonvoluntary_ctxt_switches"]
 	if io, err := os.ReadFile(dir + "io"); err == nil {
 		fields := parseFields(string(io))
@@ -123,4 +124,22 @@ func parseBusy(stat string) (time.Duration, error) {
 		}
 	}
 	return time.Duration(sum) * Tick, nil
+}
+
+// Descendant finds a process called name among pid and those that it has
+// started, and they; pid itself if there is none.
+func Descendant(pid int, name string) int {
+	for todo := []int{pid}; len(todo) > 0; todo = todo[1:] {
+		dir := "/proc/" + strconv.Itoa(todo[0]) + "/"
+		if comm, err := os.ReadFile(dir + "comm"); err == nil && strings.TrimSpace(string(comm)) == name {
+			return todo[0]
+		}
+		children, _ := os.ReadFile(dir + "task/" + strconv.Itoa(todo[0]) + "/children")
+		for _, child := range strings.Fields(string(children)) {
+			if n, err := strconv.Atoi(child); err == nil {
+				todo = append(todo, n)
+			}
+		}
+	}
+	return pid
 }

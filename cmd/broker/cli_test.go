@@ -106,7 +106,7 @@ func TestExamplePassesTheCheck(t *testing.T) {
 
 func TestCheckExplains(t *testing.T) {
 	file, _ := users(t)
-	env := []string{"PARLEY_LISTEN=0.0.0.0:8080", "PARLEY_AUTH_FILE=" + file, "PARLEY_TYPO=1"}
+	env := []string{"PARLEY_LISTEN=0.0.0.0:8080", "PARLEY_AUTH_FILE=" + file, "PARLEY_TYPO=1", "PARLEY_STORE_SYNC=interval"}
 	out, errs, code := shell(t, "", env, "check", "--changed", "--admin-listen", ":8081", "--auth-file", file)
 	if code != exitOK {
 		t.Fatalf("exit code %d: %s", code, errs)
@@ -114,6 +114,7 @@ func TestCheckExplains(t *testing.T) {
 	for _, want := range []string{
 		"0.0.0.0:8080 can be reached by others without TLS", "all networks", "Only users and tokens of " + file + " are let in.",
 		"http://127.0.0.1:8081", "PARLEY_LISTEN", "--auth-file", "Warning: environment variable PARLEY_TYPO is no key",
+		"Warning: store.sync is interval: what is acknowledged is not on disk yet",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("check does not say %q:\n%s", want, out)

@@ -43,7 +43,7 @@ type Running struct {
 // a complete drain, and an error if the broker could not start or its store
 // failed. Any number of brokers may run in one process.
 func Run(ctx context.Context, c *config.Config, log *slog.Logger, ready func(Running)) error {
-	store, err := bolt.Open(c.Data, bolt.Options{MaxBytes: c.Store.MaxBytes})
+	store, err := bolt.Open(c.Data, bolt.Options{MaxBytes: c.Store.MaxBytes, Sync: bolt.Sync(c.Store.Sync)})
 	if err != nil {
 		return err
 	}
@@ -92,6 +92,7 @@ func newBroker(c *config.Config, log *slog.Logger, store persist.Store) (b *brok
 		},
 		KeyWindow:  c.Limits.KeyWindow,
 		StoreRules: storeRules(c.Store.Topics), RestartGrace: c.WillRestartGrace,
+		Retention: retention(c.Store.Retention), RetentionRules: retentionRules(c.Store.Topics), Quota: c.Store.Quota,
 	})
 	if err != nil {
 		return nil, err
@@ -342,6 +343,9 @@ func (b *broker) announce(ready func(Running)) {
 		r.Admin = b.operators.Addr()
 		b.log.Info("listening for operators", "address", r.Admin.String(), "tls", b.c.Admin.TLS.On())
 	}
+	if y := b.c.Store.Sync; y != "" && y != string(bolt.SyncAlways) {
+		b.log.Warn("what is acknowledged is not on disk yet: a power cut loses it", "store.sync", b.c.Store.Sync)
+	}
 	if b.c.AllowAnonymous {
 		b.log.Warn("anonymous clients are allowed: whoever reaches the listener is let in", "allow_anonymous", b.c.AllowAnonymous)
 	}
@@ -352,7 +356,7 @@ func (b *broker) announce(ready func(Running)) {
 
 // status is what /api/status shows.
 func (b *broker) status() admin.Status {
-	s := admin.Status{Version: version, Started: b.started, Connections: b.metrics.OpenConnections()}
+	s := admin.Status{Version: version, Started: b.started, Connections: b.metrics.OpenConnections(), Sync: b.c.Store.Sync}
 	for _, name := range b.namespaces.Names {
 		info, err := b.store.State(name, persist.Visitor{})
 		if err != nil {

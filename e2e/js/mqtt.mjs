@@ -4,14 +4,16 @@ import mqtt from "mqtt";
 import WebSocket from "ws";
 import { burst, shown } from "./bytes.mjs";
 
-export async function openMQTT(version, { url, user, secret, clientId, will, position = true, keepalive = 30 }, events) {
+// session is the client id of a session that is resumed and outlives the
+// connection by expiry seconds.
+export async function openMQTT(version, { url, user, secret, session, expiry = 600, clientId = session, will, position = true, keepalive = 30 }, events) {
   let socket = null;
   // What waits for an answer when the connection ends: MQTT.js would wait on.
   const unanswered = new Set();
   const options = {
     protocolVersion: version,
     clientId: clientId ?? "e2e-" + Math.random().toString(36).slice(2),
-    clean: true,
+    clean: !session,
     reconnectPeriod: 0,
     connectTimeout: 10000,
     keepalive,
@@ -27,7 +29,9 @@ export async function openMQTT(version, { url, user, secret, clientId, will, pos
       return socket;
     },
   };
-  if (version === 5 && position) options.properties = { userProperties: { "parley-offset": "1" } };
+  if (version === 5) {
+    options.properties = { ...(position && { userProperties: { "parley-offset": "1" } }), ...(session && { sessionExpiryInterval: expiry }) };
+  }
 
   let disconnect;
   const client = mqtt.connect(url, options);
@@ -36,7 +40,7 @@ export async function openMQTT(version, { url, user, secret, clientId, will, pos
     const user = packet.properties?.userProperties ?? {};
     events("message", {
       topic, payload: shown(payload), offset: user["parley-offset"] && Number(user["parley-offset"]), via: user["parley-via"],
-      retained: packet.retain, qos: packet.qos, contentType: packet.properties?.contentType,
+      retained: packet.retain, qos: packet.qos, redelivered: packet.dup, contentType: packet.properties?.contentType,
     });
   });
   const connack = await new Promise((resolve, reject) => {

@@ -5,41 +5,101 @@ import "strings"
 // A Bloom filter of 10 bits per entry and 7 probes has one false positive in
 // about 120 (Bloom 1970; double hashing as in Kirsch and Mitzenmacher 2006).
 const (
-	bloomBits   = 10
+	bloomBytes  = 1 << 10 // while it is filled
+	bloomBits   = 10      // per entry
 	bloomProbes = 7
 )
 
 // hashedLevels is how many of a topic's beginnings are entered.
 const hashedLevels = 8
 
-func appendBloom(dst []byte, hashes map[uint64]struct{}) []byte {
-	start := len(dst)
-	dst = append(dst, make([]byte, max(8, (len(hashes)*bloomBits+7)/8))...)
-	bits := dst[start:]
-	for h := range hashes {
-		for i := range uint64(bloomProbes) {
-			at := probe(h, i, bits)
-			bits[at/8] |= 1 << (at % 8)
-		}
-	}
-	return dst
+// bloom is a Bloom filter that is filled.
+type bloom struct {
+	bits    [bloomBytes]byte
+	entries int // about: those that were new to it
+
+	// of the last topic: its levels but for the last one, and their hash
+	dir   string
+	state uint64
+	known bool
 }
 
+func (f *bloom) full() bool { return f.entries*bloomBits >= 8*bloomBytes }
+
+// reset makes it empty.
+func (f *bloom) reset() { *f = bloom{} }
+
+// add enters the topic, and its beginnings at level borders without the topic
+// itself.
+func (f *bloom) add(topic string) {
+	cut := strings.LastIndexByte(topic, '/') + 1
+	if !f.known || topic[:cut] != f.dir {
+		f.dir, f.state, f.known = topic[:cut], f.addBeginnings(topic[:cut]), true
+	}
+	h := f.state
+	for i := cut; i < len(topic); i++ {
+		h = (h ^ uint64(topic[i])) * fnvPrime
+	}
+	f.enter(mix(h))
+}
+
+// addBeginnings enters whatever stands before a "/" in dir and returns the
+// state of the hash at its end.
+func (f *bloom) addBeginnings(dir string) uint64 {
+	h, level := uint64(fnvOffset), 0
+	for i := range len(dir) {
+		if dir[i] == '/' && level < hashedLevels {
+			level++
+			f.enter(mix(h + 1))
+		}
+		h = (h ^ uint64(dir[i])) * fnvPrime
+	}
+	return h
+}
+
+func (f *bloom) enter(h uint64) {
+	fresh := byte(0)
+	step := h>>32 | 1
+	for range bloomProbes {
+		at := h % (8 * bloomBytes)
+		bit := byte(1) << (at % 8)
+		fresh |= ^f.bits[at/8] & bit
+		f.bits[at/8] |= bit
+		h += step
+	}
+	if fresh != 0 {
+		f.entries++
+	}
+}
+
+// append appends the filter, folded to as many bytes as its entries need: one
+// bit in a half is where it would be in the whole, modulo the half's length.
+func (f *bloom) append(dst []byte) []byte {
+	bits := append([]byte(nil), f.bits[:]...)
+	for len(bits) > 8 && f.entries*bloomBits <= 4*len(bits) {
+		half := len(bits) / 2
+		for i := range half {
+			bits[i] |= bits[half+i]
+		}
+		bits = bits[:half]
+	}
+	return append(dst, bits...)
+}
+
+// inBloom asks a filter; its length is a power of two.
 func inBloom(bits []byte, h uint64) bool {
 	if len(bits) == 0 {
 		return true
 	}
-	for i := range uint64(bloomProbes) {
-		at := probe(h, i, bits)
+	mask, step := uint64(8*len(bits)-1), h>>32|1
+	for range bloomProbes {
+		at := h & mask
 		if bits[at/8]&(1<<(at%8)) == 0 {
 			return false
 		}
+		h += step
 	}
 	return true
-}
-
-func probe(h, i uint64, bits []byte) uint64 {
-	return (h&0xffffffff + i*(h>>32|1)) % uint64(8*len(bits))
 }
 
 // FNV-1a, 64 bits (Fowler, Noll, Vo), finished with the mixer of MurmurHash3
@@ -58,21 +118,7 @@ func mix(h uint64) uint64 {
 	return h ^ h>>33
 }
 
-// hashTopic enters the topic and its beginnings at level borders, without the
-// topic itself.
-func hashTopic(topic string, enter func(uint64)) {
-	h, level := uint64(fnvOffset), 0
-	for i := range len(topic) {
-		if topic[i] == '/' && level < hashedLevels {
-			level++
-			enter(mix(h + 1))
-		}
-		h = (h ^ uint64(topic[i])) * fnvPrime
-	}
-	enter(mix(h))
-}
-
-// hashWhole and hashBeginning are what hashTopic has entered for a topic s, and
+// hashWhole and hashBeginning are what add has entered for a topic s, and
 // for one that goes on after s with a "/".
 func hashWhole(s string) uint64 { return mix(fnvSum(s)) }
 

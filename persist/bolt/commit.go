@@ -11,7 +11,8 @@ import (
 	"parley/persist"
 )
 
-// Commit implements persist.Store: one transaction, two fdatasyncs. It calls
+// Commit implements persist.Store: one transaction, two fdatasyncs (with
+// SyncAlways). It calls
 // done and the follower before it returns.
 func (s *Store) Commit(b *persist.Batch, done func(error)) {
 	s.committing.Lock()
@@ -137,6 +138,9 @@ func (s *Store) write(need int64, ordinary bool, apply func(*bbolt.Tx) error) (e
 	id := uint64(tx.ID())
 	if err := tx.Commit(); err != nil {
 		return s.commitError(err, id)
+	}
+	if s.opts.Sync == SyncInterval {
+		s.syncLater()
 	}
 	return nil
 }

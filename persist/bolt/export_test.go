@@ -37,3 +37,6 @@ func (s *Store) Redirect(path string) (restore func() error, err error) {
 
 // SealUint makes a value of the file's own bucket.
 func SealUint(key string, v uint64) []byte { return sealUint(key, v) }
+
+// SyncNow does what happens in the background some time after a commit.
+func (s *Store) SyncNow() { s.syncNow() }

@@ -60,3 +60,7 @@ func TestFailedWritePoisons(t *testing.T) {
 		})
 	}
 }
+
+func isFailed(err error) bool {
+	return errors.Is(err, persist.ErrFailed) && !errors.Is(err, persist.ErrFull)
+}

@@ -18,7 +18,7 @@ import (
 //	last - base, messages, bytes, newest time (zigzag), number of blocks
 //	per block: length of the rest, first offset - base, last - first, kind, and
 //	  kind 0: the topics, each with its length
-//	  kind 1: a Bloom filter of the topics and their beginnings
+//	  kind 1: a Bloom filter of the topics and their beginnings, 2^n bytes
 //
 // Numbers are varints. The index of the segment that is appended to is made
 // anew when the store is opened.
@@ -43,8 +43,7 @@ type segmentIndex struct {
 	block  block
 }
 
-// block gathers one block: its topics, then, when they become many, the hashes
-// of them and of their beginnings.
+// block gathers one block: its topics or, when they are many, a Bloom filter.
 type block struct {
 	first, last msg.Offset // first 0: no message yet
 	messages    int
@@ -52,18 +51,19 @@ type block struct {
 	recent      string // topic of the last message
 	topics      map[string]struct{}
 	topicBytes  int
-	hashes      map[uint64]struct{} // nil: topics holds
+	bloom       *bloom // nil: topics holds
 }
 
 func newIndex(base msg.Offset) *segmentIndex { return &segmentIndex{base: base} }
 
-// add counts a message of so many encoded bytes. The topic is copied.
+// add counts a message of so many encoded bytes. The topic is copied if it is
+// kept for longer than the block's next message.
 func (x *segmentIndex) add(topic string, at msg.Offset, bytes int) {
 	b := &x.block
-	if b.messages >= blockMessages || b.bytes >= blockBytes {
+	if b.messages >= blockMessages || b.bytes >= blockBytes || b.bloom != nil && b.bloom.full() {
 		x.full = b.append(x.full, x.base)
 		x.blocks++
-		*b = block{}
+		b.next()
 	}
 	if b.first == 0 {
 		b.first = at
@@ -73,42 +73,53 @@ func (x *segmentIndex) add(topic string, at msg.Offset, bytes int) {
 	b.bytes += int64(bytes)
 	if b.messages == 1 || topic != b.recent {
 		b.note(topic)
+		b.recent = topic
 	}
 }
 
+// next begins the next block. Where there were many topics there will be many
+// again: it does without the list.
+func (b *block) next() {
+	if b.bloom == nil || b.bloom.entries <= listTopics {
+		*b = block{}
+		return
+	}
+	bloom := b.bloom
+	bloom.reset()
+	*b = block{bloom: bloom}
+}
+
 func (b *block) note(topic string) {
-	if b.hashes != nil {
-		b.recent = topic
-		hashTopic(topic, b.hash)
+	if b.bloom != nil {
+		b.bloom.add(topic)
 		return
 	}
 	if b.topics == nil {
 		b.topics = make(map[string]struct{}, 4)
 	}
 	if _, ok := b.topics[topic]; ok {
-		b.recent = topic
 		return
 	}
-	topic = strings.Clone(topic)
-	b.recent = topic
-	b.topics[topic] = struct{}{}
+	b.topics[strings.Clone(topic)] = struct{}{}
 	if b.topicBytes += len(topic); b.topicBytes <= listBytes && len(b.topics) <= listTopics {
 		return
 	}
-	b.hashes = make(map[uint64]struct{}, 4*listTopics)
+	b.bloom = &bloom{}
 	for t := range b.topics {
-		hashTopic(t, b.hash)
+		b.bloom.add(t)
 	}
 	b.topics = nil
 }
-
-func (b *block) hash(h uint64) { b.hashes[h] = struct{}{} }
 
 // clone is a copy to which messages can be added without changing x.
 func (x *segmentIndex) clone() *segmentIndex {
 	c := *x
 	c.full = x.full[:len(x.full):len(x.full)]
-	c.block.topics, c.block.hashes = maps.Clone(x.block.topics), maps.Clone(x.block.hashes)
+	c.block.topics = maps.Clone(x.block.topics)
+	if x.block.bloom != nil {
+		bits := *x.block.bloom
+		c.block.bloom = &bits
+	}
 	return &c
 }
 
@@ -127,7 +138,7 @@ func (x *segmentIndex) encode(seg *segment) []byte {
 func (b *block) append(dst []byte, base msg.Offset) []byte {
 	body := binary.AppendUvarint(nil, uint64(b.first-base))
 	body = binary.AppendUvarint(body, uint64(b.last-b.first))
-	if b.hashes == nil {
+	if b.bloom == nil {
 		body = append(body, kindList)
 		for _, t := range slices.Sorted(maps.Keys(b.topics)) {
 			body = binary.AppendUvarint(body, uint64(len(t)))
@@ -135,7 +146,7 @@ func (b *block) append(dst []byte, base msg.Offset) []byte {
 		}
 	} else {
 		body = append(body, kindBloom)
-		body = appendBloom(body, b.hashes)
+		body = b.bloom.append(body)
 	}
 	dst = binary.AppendUvarint(dst, uint64(len(body)))
 	return append(dst, body...)

@@ -72,6 +72,13 @@ type source struct {
 // none is beyond every offset.
 const none = ^msg.Offset(0)
 
+// reset makes w the zero value.
+func (w *merger) reset() {
+	clear(w.sources[:w.n])
+	w.tx, w.v, w.q, w.n, w.next = nil, nil, nil, 0, 0
+	w.passed, w.passedBytes, w.probes, w.blocksRead, w.blocksSkipped = 0, 0, 0, 0, 0
+}
+
 // begin positions all sources.
 func (w *merger) begin() error {
 	for i := range w.v.chains {

@@ -25,6 +25,9 @@ const mapping = 256 << 20
 // or the system's. Nothing runs until a method is called.
 func Open(dir string, o Options) (*Store, error) {
 	o = o.withDefaults()
+	if err := o.Sync.valid(); err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
 	path := filepath.Join(dir, FileName)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
@@ -225,7 +228,10 @@ func (s *Store) open(p proof) error {
 	if err == nil && format < formatVersion {
 		err = s.upgrade()
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return s.mark()
 }
 
 func newEpoch() (e [16]byte) {

@@ -98,14 +98,10 @@ func (q *query) matches(topic []byte) bool {
 func (q *query) mayHold(b *indexed) (bool, error) {
 	switch b.kind {
 	case kindBloom:
-		for _, p := range q.probes {
-			if p.whole == 0 && p.beginning == 0 ||
-				p.whole != 0 && inBloom(b.topics, p.whole) ||
-				p.beginning != 0 && inBloom(b.topics, p.beginning) {
-				return true, nil
-			}
+		if n := len(b.topics); n == 0 || n&(n-1) != 0 {
+			return false, errIndex
 		}
-		return false, nil
+		return q.inBloom(b.topics), nil
 	case kindList:
 		d := numbers{rest: b.topics}
 		for len(d.rest) > 0 {
@@ -123,17 +119,22 @@ func (q *query) mayHold(b *indexed) (bool, error) {
 	return false, errIndex
 }
 
-// mayHoldOpen is the same for a block that is still filled.
-func (q *query) mayHoldOpen(b *block) bool {
-	if b.hashes != nil {
-		for _, p := range q.probes {
-			_, whole := b.hashes[p.whole]
-			_, beginning := b.hashes[p.beginning]
-			if p.whole == 0 && p.beginning == 0 || p.whole != 0 && whole || p.beginning != 0 && beginning {
-				return true
-			}
+// inBloom is false only if no filter matches something that was entered.
+func (q *query) inBloom(bits []byte) bool {
+	for _, p := range q.probes {
+		if p.whole == 0 && p.beginning == 0 ||
+			p.whole != 0 && inBloom(bits, p.whole) ||
+			p.beginning != 0 && inBloom(bits, p.beginning) {
+			return true
 		}
-		return false
+	}
+	return false
+}
+
+// mayHoldOpen is mayHold for a block that is still filled.
+func (q *query) mayHoldOpen(b *block) bool {
+	if b.bloom != nil {
+		return q.inBloom(b.bloom.bits[:])
 	}
 	for t := range b.topics {
 		if q.matches([]byte(t)) {

@@ -100,6 +100,7 @@ type chunk struct {
 	buf     []byte
 	ends    []int
 	offsets []msg.Offset
+	merger  merger
 }
 
 // chunks are reused, so that a Read allocates only what it returns.
@@ -127,10 +128,12 @@ func (s *Store) readChunk(v *view, q *query, l persist.Limits) (ms []*msg.Messag
 	next = v.at
 	err = guard(func() error {
 		return s.db.View(func(tx *bbolt.Tx) error {
-			w := merger{tx: tx, v: v, q: q, next: v.at}
+			w := &c.merger
+			w.tx, w.v, w.q, w.next = tx, v, q, v.at
 			defer func() {
 				next = w.next
-				s.stats.add(&w)
+				s.stats.add(w)
+				w.reset()
 			}()
 			return w.fill(c, l)
 		})

@@ -68,10 +68,13 @@ func (s *Store) room(size, need int64, ordinary bool) error {
 	default:
 		return s.poison(fmt.Errorf("allocate: %w", err))
 	}
+	s.fileSize = target
+	if s.db.NoSync {
+		return nil
+	}
 	if err := s.file.Sync(); err != nil {
 		return s.poison(fmt.Errorf("sync after growing: %w", err))
 	}
-	s.fileSize = target
 	return nil
 }
 

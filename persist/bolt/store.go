@@ -22,6 +22,7 @@ type Store struct {
 	file     *os.File // bbolt's own descriptor
 
 	chunks chunks // copy buffers of Read
+	syncer syncer
 	stats  counters
 
 	// committing is held by Commit until its follower has returned, so that dones
@@ -161,11 +162,17 @@ func (s *Store) Close() error {
 	defer s.writing.Unlock()
 	s.mu.Lock()
 	closed := s.closed
-	s.closed = true
 	s.mu.Unlock()
 	if closed {
 		return nil
 	}
+	var failed error
+	if !s.stuck {
+		failed = s.unmark()
+	}
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
 	if s.stuck {
 		// bbolt's Close would wait for ever for the transaction that is still
 		// open. Closing the descriptor gives the lock back; the mapping stays.
@@ -174,7 +181,7 @@ func (s *Store) Close() error {
 	if err := s.db.Close(); err != nil {
 		return fmt.Errorf("close %s: %w", s.path, err)
 	}
-	return nil
+	return failed
 }
 
 // guard runs f, which touches bbolt's mapped pages, and turns a panic of bbolt

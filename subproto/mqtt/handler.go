@@ -51,6 +51,7 @@ type handler struct {
 	reading bool          // what was last asked of Conn.SetReading
 	pull    bool          // the session may have deliveries
 	seen    time.Duration // engine clock of the last input
+	due     time.Duration // engine clock when timer fires
 	in      []byte        // input not handled yet
 	inOff   int           // … from here on
 	pending *pendingConnect

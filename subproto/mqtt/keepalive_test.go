@@ -1,10 +1,13 @@
 package mqtt
 
 import (
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"parley/auth"
+	"parley/msg"
 	"parley/subproto"
 
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -68,4 +71,58 @@ func TestKeepAliveStandsStillWhileNotRead(t *testing.T) {
 		time.Sleep(16 * time.Second)
 		p.wantEnd(0x8d, subproto.ClosePolicy)
 	})
+}
+
+// jump sets the engine's clock forward in the next call of the session, as if the
+// broker had stood still in it.
+type jump struct {
+	e  *Engine
+	by atomic.Int64
+}
+
+type jumpSession struct {
+	subproto.Session
+	j *jump
+}
+
+func (s jumpSession) Congested() bool {
+	s.j.e.start = s.j.e.start.Add(-time.Duration(s.j.by.Swap(0)))
+	return s.Session.Congested()
+}
+
+func (j *jump) around(a subproto.Attach) subproto.Attach {
+	return func(p subproto.Peer, id *auth.Identity, params msg.SessionParams, done func(msg.AttachResult, error)) subproto.Session {
+		return jumpSession{a(p, id, params, done), j}
+	}
+}
+
+// A broker that stood still, as when its process or machine was stopped, hears
+// first what the peer sent meanwhile.
+func TestKeepAliveAfterTheBrokerStoodStill(t *testing.T) {
+	for _, sent := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			b := start(t, nil)
+			clock := &jump{e: b.e}
+			b.e.attach = clock.around(b.e.attach)
+			p := b.connect(5, "c", keepAlive(10))
+			time.Sleep(10 * time.Second)
+			clock.by.Store(int64(20 * time.Second))
+			p.quiet()
+			time.Sleep(5 * time.Second)
+			synctest.Wait() // the timer has fired, 20 s late, and nothing more was read yet
+			if sent {
+				p.raw(packets.Pingreq<<4, 0)
+				p.want(packets.Pingresp)
+				time.Sleep(14 * time.Second)
+				p.quiet()
+				time.Sleep(14 * time.Second)
+			}
+			begin := time.Now()
+			p.c.WaitClose()
+			if took := time.Since(begin); took != lateGrace {
+				t.Errorf("sent %v: closed after %v", sent, took)
+			}
+			p.wantEnd(0x8d, subproto.ClosePolicy)
+		})
+	}
 }
