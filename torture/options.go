@@ -85,9 +85,9 @@ func (o *Options) progress(format string, args ...any) {
 	fmt.Fprintf(o.Progress, format+"\n", args...)
 }
 
-// willTolerance is how much earlier or later than promised a will may be.
-const willTolerance = 3 * time.Second
+// WillTolerance is how much earlier or later than promised a will may be.
+const WillTolerance = 3 * time.Second
 
 func (o *Options) limits() history.Limits {
-	return history.Limits{WillGrace: o.Grace, Tolerance: willTolerance}
+	return history.Limits{WillGrace: o.Grace, Tolerance: WillTolerance}
 }

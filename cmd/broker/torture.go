@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ import (
 
 func tortureCommand(s *streams) *cobra.Command {
 	var o torture.Options
+	var check string
 	cmd := &cobra.Command{
 		Use: "torture", Short: "Prove by a history that a broker loses nothing, also when it is killed",
 		Long: `Start a broker on data of its own, or take one that runs (--url), put it under load
@@ -42,9 +44,15 @@ itself, 2 the command line is wrong.`,
 		Example: `  broker torture                                  # 10 s of load, nothing is killed
   broker torture --kill --cycles 100              # a hundred kills
   broker torture --kill --protocols json,wamp --seed 4711
+  broker torture --check history.jsonl
   broker torture --url ws://127.0.0.1:8080/ --duration 1m`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return runTorture(cmd.Context(), s, o) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if check != "" {
+				return checkHistory(s, check, o.Grace)
+			}
+			return runTorture(cmd.Context(), s, o)
+		},
 	}
 	f := cmd.Flags()
 	f.StringVarP(&o.URL, "url", "u", "", "a broker that runs already, such as ws://127.0.0.1:8080/")
@@ -58,6 +66,7 @@ itself, 2 the command line is wrong.`,
 	f.IntVar(&o.Publishers, "publishers", 0, "publishers (default 4)")
 	f.IntVar(&o.Subscribers, "subscribers", 0, "durable subscribers (default 6)")
 	f.StringSliceVar(&o.Protocols, "protocols", nil, "of "+strings.Join(torture.Protocols(), ", ")+" (default all)")
+	f.StringVar(&check, "check", "", "run nothing, but judge the history in this file again")
 	f.DurationVar(&o.Grace, "will-grace", 0, "will.restart_grace of the broker at --url (default 30s)")
 	return cmd
 }
@@ -131,8 +140,12 @@ func tortureFault(out io.Writer, res *torture.Result) {
 	for _, e := range first.Events {
 		fmt.Fprintf(out, "  %s\n", e)
 	}
+	fmt.Fprintf(out, "faults by rule: %s\nhistory: %s\nagain with: --seed %d\n", byRule(res.Faults), res.History, res.Seed)
+}
+
+func byRule(faults []history.Fault) string {
 	rules := map[history.Rule]int{}
-	for _, f := range res.Faults {
+	for _, f := range faults {
 		rules[f.Rule]++
 	}
 	var all []string
@@ -140,5 +153,30 @@ func tortureFault(out io.Writer, res *torture.Result) {
 		all = append(all, fmt.Sprintf("%s %d", rule, n))
 	}
 	slices.Sort(all)
-	fmt.Fprintf(out, "faults by rule: %s\nhistory: %s\nagain with: --seed %d\n", strings.Join(all, ", "), res.History, res.Seed)
+	return strings.Join(all, ", ")
+}
+
+// checkHistory judges a history that a run has left, and shows all that is wrong.
+func checkHistory(s *streams, path string, grace time.Duration) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return usageError{err}
+	}
+	defer file.Close()
+	events, err := history.Read(file)
+	if err != nil {
+		return err
+	}
+	faults := history.Check(events, history.Limits{WillGrace: cmp.Or(grace, time.Second), Tolerance: torture.WillTolerance})
+	for _, f := range faults {
+		fmt.Fprintln(s.out, f)
+		for _, e := range f.Events {
+			fmt.Fprintf(s.out, "  %s\n", e)
+		}
+	}
+	if len(faults) > 0 {
+		return fmt.Errorf("%d faults: %s", len(faults), byRule(faults))
+	}
+	fmt.Fprintf(s.out, "%d events, no fault\n", len(events))
+	return nil
 }
