@@ -34,7 +34,7 @@ func FuzzConversation(f *testing.F) {
 	f.Fuzz(func(t *testing.T, lines string) {
 		callee := &client{callee.Conn, t, callee.w}
 		for _, protocol := range protocols {
-			c, _ := b.with(t).dialDurable(protocol, durableHello)
+			c, _ := b.with(t).dialDurable(protocol, `,"_parley_session":"fuzz","_parley_expiry":0`)
 			for line := range strings.Lines(lines) {
 				frame := []byte(strings.TrimSuffix(line, "\n"))
 				if c.w.codec() != msg.CodecJSON && (jsonWire{}).check(frame) == nil {
