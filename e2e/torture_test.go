@@ -28,7 +28,7 @@ func tortured(t *testing.T, o torture.Options) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	o.Binary, o.Data, o.Keys, o.Progress = binary, t.TempDir(), true, testLog{t}
+	o.Binary, o.Data, o.Progress = binary, t.TempDir(), testLog{t}
 	res, err := torture.Run(ctx, o)
 	t.Logf("seed %d: %d cycles, %d kills, %+v in %v", res.Seed, res.Cycles, res.Kills, res.Counts, res.Elapsed)
 	if err != nil {

@@ -102,7 +102,7 @@ func (p *peer) publishSomething(topics []string) {
 		topic, retain = "r/"+p.name, true
 	case n < 3 && p.protocol != "json": // which has nothing transient
 		qos = 0
-	case n < 8 && p.protocol != "mqtt3" && p.w.opt.Keys:
+	case n < 8 && p.protocol != "mqtt3": // which cannot carry one
 		p.mu.Lock()
 		key = fmt.Sprintf("%x-%s-%d", p.w.opt.Seed, p.name, p.seq+1)
 		p.mu.Unlock()

@@ -171,7 +171,7 @@ func (b *broker) kill() {
 // stop ends the process properly.
 func (b *broker) stop() error {
 	defer b.log.file.Close()
-	if b.cmd == nil {
+	if b.exited == nil { // never started
 		return nil
 	}
 	_ = b.cmd.Process.Signal(os.Interrupt)

@@ -31,7 +31,6 @@ type Options struct {
 	Pace        time.Duration // mean time between a publisher's bursts of up to eight; 0 = 10 ms
 	Grace       time.Duration // will.restart_grace of the broker at URL; 0 = 30 s there and 1 s if it is started here
 	Patience    time.Duration // how long draining may take; 0 = 30 s
-	Keys        bool          // some publishes have idempotency keys
 
 	Progress io.Writer // nil = none
 }

@@ -2,7 +2,6 @@ package torture
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -75,10 +74,4 @@ func (s *socket) cut() {
 		_ = tcp.Close()
 	}
 	s.ws.CloseNow()
-}
-
-// closed says whether err is the other side's orderly end.
-func closed(err error) bool {
-	var ce websocket.CloseError
-	return errors.As(err, &ce)
 }

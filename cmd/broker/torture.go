@@ -82,7 +82,7 @@ func runTorture(ctx context.Context, s *streams, o torture.Options) error {
 		}
 		o.Binary = binary
 	}
-	o.Keys, o.Progress = true, s.err
+	o.Progress = s.err
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	res, err := torture.Run(ctx, o)
