@@ -8,12 +8,6 @@ import (
 	"parley/torture"
 )
 
-// TestTortureKill: the broker is killed thirty times under load from all
-// protocols and keeps every promise (torture/history lists them as rules).
-func TestTortureKill(t *testing.T) {
-	tortured(t, torture.Options{Kill: true, Cycles: 30, CheckEvery: 10, Publishers: 4, Subscribers: 4, Passing: 1, Pace: 25 * time.Millisecond})
-}
-
 // TestTortureMixed: nothing is killed, but clients are cut, take themselves over,
 // read slowly, and subscribe and unsubscribe while they lag.
 func TestTortureMixed(t *testing.T) {
