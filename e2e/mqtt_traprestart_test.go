@@ -183,12 +183,16 @@ func TestTrapReceiveMaximumAfterARestart(t *testing.T) {
 			b.again(kill)
 			c.reopen()
 			var open []exactMessage
-			for range 5 {
+			for len(open) < 5 {
 				head, body, err := c.read()
-				if err != nil || head>>4 != 3 {
+				switch {
+				case err == nil && head>>4 == 3:
+					open = append(open, c.message(head, body))
+				case err == nil && head>>4 == 6: // of what was completed just before
+					c.must(rawPacket(0x70, body[:2]))
+				default:
 					t.Fatalf("start %d: %#x, %v", start, head, err)
 				}
-				open = append(open, c.message(head, body))
 			}
 			c.must("\xc0\x00")
 			c.want(0xd0) // and not a sixth
