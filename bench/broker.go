@@ -194,7 +194,7 @@ func (r *running) ready(ctx context.Context) error {
 		select {
 		case err := <-r.ended:
 			r.ended <- err
-			return fmt.Errorf("it ended (%w)", err)
+			return fmt.Errorf("it ended (%v)", err)
 		case <-ctx.Done():
 			return errors.Join(ctx.Err(), last)
 		case <-time.After(50 * time.Millisecond):

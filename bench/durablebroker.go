@@ -73,7 +73,7 @@ func (r *running) readyPlain(ctx context.Context) error {
 		select {
 		case err := <-r.ended:
 			r.ended <- err
-			return fmt.Errorf("it ended (%w)", err)
+			return fmt.Errorf("it ended (%v)", err)
 		case <-ctx.Done():
 			return errors.Join(ctx.Err(), last)
 		case <-time.After(50 * time.Millisecond):
@@ -147,6 +147,10 @@ func rabbitArguments(r *running, data string, write func(name, text string) stri
 	_, distPort, _ := strings.Cut(dist, ":")
 	conf := write("rabbitmq.conf", "listeners.tcp = none\nmqtt.listeners.tcp.default = "+r.addr+
 		"\nmqtt.allow_anonymous = true\nmqtt.default_user = guest\nmqtt.default_pass = guest\nlog.console = true\nlog.console.level = error\nlog.file = false\n")
+	cookie := filepath.Join(data, ".erlang.cookie") // else Erlang makes one, and does not sync it
+	if err := os.WriteFile(cookie, []byte("PARLEYBENCHCOOKIE"), 0o600); err != nil {
+		return nil, nil, err
+	}
 	plugins := write("enabled_plugins", "[rabbitmq_mqtt].\n")
 	return nil, []string{
 		"HOME=" + data, "RABBITMQ_NODENAME=bench@localhost", "RABBITMQ_CONFIG_FILE=" + strings.TrimSuffix(conf, ".conf"),

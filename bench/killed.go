@@ -21,20 +21,22 @@ func killed(power bool) durableRun {
 			return nil, err
 		}
 		defer os.RemoveAll(dir)
-		data, again := filepath.Join(dir, "d"), func() (string, error) { return filepath.Join(dir, "d"), nil }
+		data, started := filepath.Join(dir, "d"), func() error { return nil }
+		again := func() (string, error) { return filepath.Join(dir, "d"), nil }
 		if power {
 			disk, derr := newDisk(dir)
 			if derr != nil {
 				return nil, fmt.Errorf("no disk of one's own to cut the power of: %w", derr)
 			}
 			defer func() { err = errors.Join(err, disk.close()) }()
-			data, again = filepath.Join(disk.mount, "d"), func() (string, error) {
+			data, started = filepath.Join(disk.mount, "d"), disk.sync
+			again = func() (string, error) {
 				after, err := disk.asSynced()
 				return filepath.Join(after, "d"), err
 			}
 		}
 		began := time.Now()
-		sent, checks, err := b.acknowledged(ctx, name, data)
+		sent, checks, err := b.acknowledged(ctx, name, data, started)
 		if err != nil {
 			return nil, err
 		}
@@ -62,14 +64,17 @@ func killed(power bool) durableRun {
 }
 
 // acknowledged starts a broker, has 5,000 messages acknowledged, and kills it at
-// the last acknowledgement.
-func (b *bench) acknowledged(ctx context.Context, name, data string) (sent []uint64, r load.Report, err error) {
+// the last acknowledgement. started is called when it runs, before the first client.
+func (b *bench) acknowledged(ctx context.Context, name, data string, started func() error) (sent []uint64, r load.Report, err error) {
 	broker, err := b.bin.startDurable(ctx, name, data)
 	if err != nil {
 		return nil, r, err
 	}
 	defer broker.stopDurable()
 	defer broker.kill()
+	if err := started(); err != nil {
+		return nil, r, err
+	}
 	if err := load.OpenSessions(ctx, broker.addr, durableName, durableFilter, 1); err != nil {
 		return nil, r, err
 	}
@@ -117,6 +122,10 @@ func (d *disk) attach(image, at string) error {
 	d.mounted = append(d.mounted, at)
 	return nil
 }
+
+// sync writes everything to the image: what a broker does when it first starts is
+// not what is tested.
+func (d *disk) sync() error { return command("sync", "--file-system", d.mount) }
 
 // asSynced copies the image as it is, without a sync, and mounts the copy, which
 // replays its journal as after a power cut.

@@ -116,12 +116,24 @@ type Store struct {
 	MaxBytes int64  // 0 = as much as the disk holds
 	Sync     string // always, interval, never
 	Topics   []StoreTopic
+	// Retention bounds what no rule of Topics is about; Quota is how much of a
+	// namespace is kept for durable sessions beyond it, in bytes. 0 = no bound.
+	Retention Retention
+	Quota     int64
+}
+
+// Retention bounds stored messages; zero fields do not.
+type Retention struct {
+	Age   time.Duration
+	Bytes int64
+	Count int
 }
 
 // StoreTopic rules what is stored of the topics its filter selects.
 type StoreTopic struct {
 	Filter msg.Filter
 	Store  string // acknowledged, all, none
+	Retention
 }
 
 // Limits bounds what one session may hold.

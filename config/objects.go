@@ -3,7 +3,9 @@ package config
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 	"unicode"
 
 	"go.yaml.in/yaml/v3"
@@ -185,23 +187,42 @@ func filter(p *msg.Filter) value {
 	}
 }
 
+// maxAge bounds retention ages.
+const maxAge = 100 * 365 * 24 * time.Hour
+
 func storeTopics(p *[]StoreTopic) value {
 	return &objects[StoreTopic]{
 		p: p, what: "rules, each with filter and store",
 		item: func(t *StoreTopic) []field {
 			return []field{
 				{"filter", true, filter(&t.Filter)},
-				{"store", true, choice(&t.Store, "acknowledged", "all", "none")},
+				{"store", false, choice(&t.Store, "acknowledged", "all", "none")},
+				{"age", false, duration(&t.Age, 0, maxAge)},
+				{"bytes", false, size(&t.Bytes, 0, 1<<50)},
+				{"count", false, number(&t.Count, 0, 1<<50)},
 			}
 		},
 		valid: func(t *StoreTopic) string {
 			if t.Filter.Group != "" {
 				return notAllowed("a shared filter", filterRule)
 			}
+			if t.Store == "" {
+				t.Store = "acknowledged"
+			}
 			return ""
 		},
 		show: func(t StoreTopic) string {
-			return "{" + pairs("filter", quote(t.Filter.String()), "store", t.Store) + "}"
+			words := []string{"filter", quote(t.Filter.String()), "store", t.Store}
+			if t.Age > 0 {
+				words = append(words, "age", shortDuration(t.Age))
+			}
+			if t.Bytes > 0 {
+				words = append(words, "bytes", shortSize(t.Bytes))
+			}
+			if t.Count > 0 {
+				words = append(words, "count", strconv.Itoa(t.Count))
+			}
+			return "{" + pairs(words...) + "}"
 		},
 	}
 }

@@ -32,13 +32,19 @@ func (c *committer) checkpoint(last bool) {
 		if c.checkpoints%sweepEvery == 0 {
 			ns.sweepQuiet()
 		}
-		cp, ok := ns.takeCheckpoint(last)
+		cp, floors, ok := ns.takeCheckpoint(last)
 		if !ok {
 			continue
 		}
 		if err := c.writeCheckpoint(ns, cp); err != nil {
 			ns.takeBack(cp)
 			c.classify(err)
+			continue
+		}
+		for _, f := range floors {
+			f.s.mu.Lock()
+			f.s.floor = f.floor
+			f.s.mu.Unlock()
 		}
 	}
 }
@@ -74,7 +80,7 @@ func (c *committer) writeCheckpoint(ns *namespace, cp persist.Checkpoint) error 
 // takeCheckpoint collects what has changed. The sessions are taken after the
 // positions, so their state may be newer than these, which does no harm: control
 // records are idempotent.
-func (ns *namespace) takeCheckpoint(last bool) (cp persist.Checkpoint, ok bool) {
+func (ns *namespace) takeCheckpoint(last bool) (cp persist.Checkpoint, floors []floorOf, ok bool) {
 	ns.mu.Lock()
 	ns.stageKeys()
 	names := ns.touched.take()
@@ -82,7 +88,7 @@ func (ns *namespace) takeCheckpoint(last bool) (cp persist.Checkpoint, ok bool) 
 	behind := ns.head - ns.at
 	if len(ns.dirty) == 0 && len(names) == 0 && len(groups) == 0 && behind < checkpointLag && (!last || behind == 0) {
 		ns.mu.Unlock()
-		return cp, false
+		return cp, nil, false
 	}
 	cp = persist.Checkpoint{Namespace: ns.name, At: ns.head, AtControl: ns.control}
 	for key, value := range ns.dirty {
@@ -91,13 +97,17 @@ func (ns *namespace) takeCheckpoint(last bool) (cp persist.Checkpoint, ok bool) 
 	ns.dirty = map[string][]byte{}
 	ns.mu.Unlock()
 	for _, name := range names {
-		cp.Puts = append(cp.Puts, persist.Put{Key: sessionPrefix + name, Value: ns.saved(name)})
+		value, floor := ns.saved(name)
+		cp.Puts = append(cp.Puts, persist.Put{Key: sessionPrefix + name, Value: value})
+		if value != nil {
+			floors = append(floors, floor)
+		}
 	}
 	for _, key := range groups {
 		cp.Puts = append(cp.Puts, persist.Put{Key: groupPrefix + key, Value: ns.savedGroup(key)})
 	}
 	slices.SortFunc(cp.Puts, func(a, b persist.Put) int { return cmp.Compare(a.Key, b.Key) })
-	return cp, true
+	return cp, floors, true
 }
 
 // takeBack returns the changes for the next try.

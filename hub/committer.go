@@ -198,7 +198,7 @@ func (c *committer) try(ops []op, final bool) error {
 			c.resolve(o)
 		}
 		if o.appends() {
-			c.batch.Appends = append(c.batch.Appends, persist.Append{Namespace: o.ns.name, Message: o.m})
+			c.batch.Appends = append(c.batch.Appends, persist.Append{Namespace: o.ns.name, Message: o.m, Class: c.hub.classOf(o.m.Topic)})
 		}
 		if o.control != nil && (o.key == nil || o.key.verdict != keyReused) {
 			c.batch.Controls = append(c.batch.Controls, c.tied(o))

@@ -13,19 +13,17 @@
 //     messages keep their order towards each subscriber, acknowledged or not: a
 //     transient message is emitted after everything its publisher submitted
 //     before it; a subscriber that has not reached it drops it, counted. Holds.
-//  2. State before packet. done of Publish runs after the sync; a will is
-//     durable before done of Attach. Holds over a crash for messages, retained
-//     values and wills. Sessions, their filters and what is in flight outlive
-//     their connection in memory only, so a crash or restart ends them.
-//  3. No silent loss. A subscriber that lags, or comes back to its session,
-//     reads what it missed from the log; only transient traffic is dropped,
-//     counted by reason. Holds until the broker ends. A subscription that asks for
-//     the past (Subscription.From) goes over into the stream without a gap and
-//     without a duplicate. Holds.
+//  2. State before packet. What depends on state is answered after that is
+//     committed: done of Publish, of Attach (a will, a durable session), Subscribe,
+//     Unsubscribe, Assign, Received and Release of a durable session. Positions and
+//     acknowledgements follow with the checkpoint, at most a second later. Holds.
+//  3. No silent loss. A subscriber that lags, or comes back to its durable session,
+//     reads what it missed from the log, also after a crash of the broker; what
+//     retention had to cut it is told (NoticeGap). Only transient traffic is dropped,
+//     counted by reason. Holds.
 //  4. Exactly once. QoS 2 in both directions, over any number of connections of a
-//     session (PublishOnce, Assign, Received, Release). Holds until the broker
-//     ends. A publish with an idempotency key is stored once within the window,
-//     over a crash too. Holds.
+//     session and crashes (PublishOnce, Assign, Received, Release), and publishes
+//     with an idempotency key within its window. Holds.
 //  5. Bounded. Queues are bounded in bytes and entries, the tail in memory in
 //     bytes, publishes that wait are bounded per session and in total (Congested).
 //     Holds.

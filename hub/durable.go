@@ -92,7 +92,7 @@ func (ns *namespace) replace(old *Session, c *hold) {
 	}
 	ns.clients[c.s.name] = c.s
 	if c.s.expiry > 0 {
-		c.s.durable = true
+		c.s.durable, c.s.floor = true, ns.head+1
 		c.record(op{ns: ns, control: c.s.exists(ns.head)})
 	}
 }

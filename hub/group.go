@@ -254,6 +254,9 @@ func (g *group) dispatchBack(back []msg.Offset) bool {
 	done := 0
 	for _, o := range back {
 		m := g.ns.readOne(o)
+		if m == nil {
+			g.tellGap(gap{filter: g.reg.filter, first: o, last: o, count: 1, reason: reasonRetention})
+		}
 		if m != nil && !m.Expired(now()) && g.offer(item{m: m, again: o <= g.doubt}, m) == noRoom {
 			break
 		}
@@ -271,10 +274,15 @@ func (g *group) dispatchBack(back []msg.Offset) bool {
 
 // dispatchLog gives out one chunk of the log.
 func (g *group) dispatchLog(l lag) bool {
-	ms, next, err := g.hub.store.Read(g.ns.name, l.from, l.to, persist.Limits{Messages: 64})
+	ms, next, err := g.hub.store.Read(g.ns.name, l.from, l.to, persist.Limits{Messages: 64, Filters: []msg.Filter{g.reg.filter}})
 	if err != nil {
 		g.hub.log.Error("the log cannot be read for a shared group", "namespace", g.ns.name, "offset", l.from, "error", err)
 		return false
+	}
+	if cut := msg.Offset(g.ns.retention.cut.Load()); l.from <= cut {
+		if missed := g.ns.missedBy(g.reg.filter, l.from, min(cut, next-1)); missed != nil {
+			g.tellGap(*missed)
+		}
 	}
 	from := next
 	for _, m := range ms {
@@ -295,6 +303,20 @@ func (g *group) dispatchLog(l lag) bool {
 		g.lag = lag{}
 	}
 	return from == next
+}
+
+// tellGap tells all members what the group has missed.
+func (g *group) tellGap(gp gap) {
+	g.mu.Lock()
+	members := g.members
+	g.mu.Unlock()
+	for _, r := range members {
+		r.s.mu.Lock()
+		r.s.tellGap(gp)
+		r.s.touch()
+		r.s.mu.Unlock()
+		r.s.wake()
+	}
 }
 
 // anyRoom tells whether some member is there and could take more.

@@ -18,16 +18,23 @@ import (
 
 // Options wires a Hub. Store and Policy are required.
 type Options struct {
-	Store        persist.Store
-	Policy       auth.Policy
-	Namespaces   []string // at least one; default {"default"}
-	Metrics      *metrics.Set
-	Log          *slog.Logger
-	Limits       Limits
-	StoreRules   []StoreRule   // first match decides; none = StoreAcknowledged
-	KeyWindow    time.Duration // how long an idempotency key is remembered; default 10 min
-	RestartGrace time.Duration // how long wills of the previous run wait for their session; default 30 s
-	Shards       int           // fan-out goroutines, 1 to 64; default min(4, GOMAXPROCS)
+	Store      persist.Store
+	Policy     auth.Policy
+	Namespaces []string // at least one; default {"default"}
+	Metrics    *metrics.Set
+	Log        *slog.Logger
+	Limits     Limits
+	StoreRules []StoreRule // first match decides; none = StoreAcknowledged
+	// Retention bounds what no rule is about, Rules give topics bounds of their
+	// own: at most 7, the first match decides. Beyond its bounds a message goes
+	// unless a durable session may still want it; over Quota bytes in a namespace
+	// it goes all the same. Zero values do not bound.
+	Retention      Retention
+	RetentionRules []RetentionRule
+	Quota          int64
+	KeyWindow      time.Duration // how long an idempotency key is remembered; default 10 min
+	RestartGrace   time.Duration // how long wills of the previous run wait for their session; default 30 s
+	Shards         int           // fan-out goroutines, 1 to 64; default min(4, GOMAXPROCS)
 }
 
 // Limits bounds memory. A zero field means the default.
@@ -69,6 +76,11 @@ type Hub struct {
 	log    *slog.Logger
 	lim    Limits
 	rules  []StoreRule
+
+	keep        []RetentionRule
+	keepDefault Retention
+	quota       int64
+
 	grace  time.Duration
 	spaces map[string]*namespace
 	shards []*shard
@@ -94,8 +106,12 @@ func New(o Options) (*Hub, error) {
 	}
 	h := &Hub{
 		store: o.Store, policy: o.Policy, met: o.Metrics, log: o.Log, lim: o.Limits.withDefaults(),
+		keep: o.RetentionRules, keepDefault: o.Retention, quota: o.Quota,
 		rules: o.StoreRules, grace: o.RestartGrace, spaces: map[string]*namespace{},
 		sessions: map[uint64]*Session{}, failed: make(chan struct{}),
+	}
+	if len(h.keep) > maxRules {
+		return nil, fmt.Errorf("hub: %d retention rules, %d are allowed", len(h.keep), maxRules)
 	}
 	if h.met == nil {
 		h.met = metrics.New()
@@ -163,6 +179,7 @@ func (h *Hub) Run(ctx context.Context) error {
 		wg.Go(func() { s.run(inner) })
 	}
 	wg.Go(func() { h.reader.run(inner) })
+	wg.Go(func() { h.retain(inner) })
 	h.startSessions()
 	h.wills.start()
 	h.com.run(ctx)

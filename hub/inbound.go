@@ -1,6 +1,8 @@
 package hub
 
 import (
+	"cmp"
+
 	"parley/msg"
 )
 
@@ -25,6 +27,7 @@ type inbound struct {
 	back      mark   // where the last absence ended
 	reading   bool   // a reader works, or is about to
 	taken     bool   // a reader has a task of this generation
+	gaps      []gap  // to be told of
 	postponed int    // of unacked: come with the log, and have not come yet
 	gate      int    // filters on their way to disk: nothing is delivered until they are
 	restored  restored
@@ -204,7 +207,7 @@ func (s *Session) mayReceive(m *msg.Message) bool {
 		s.hub.drops.own.Inc()
 		return false
 	}
-	if w := s.who.Load(); m.Restrict != nil && !m.Restrict.Allows(s.id, w.id.User, w.role) {
+	if w := s.who.Load(); m.Restrict != nil && !m.Restrict.Allows(cmp.Or(w.session, s.id), w.id.User, w.role) {
 		s.hub.drops.restricted.Inc()
 		return false
 	}
@@ -250,6 +253,12 @@ func (c *hold) Next(d *msg.Delivery) bool {
 		c.notices = c.notices[1:]
 		*d = msg.Delivery{Notice: &n}
 		return true
+	}
+	if c.state == holdLive && s.in.gate == 0 {
+		if n := s.nextGap(); n != nil {
+			*d = msg.Delivery{Notice: n}
+			return true
+		}
 	}
 	for c.state == holdLive && s.in.gate == 0 {
 		it, src := s.peek()

@@ -36,12 +36,12 @@ func (in *inbound) sortLater() {
 
 // merge puts the flights of t that lie below next at their places among items.
 func (s *Session) merge(t *task, items []item, next msg.Offset) []item {
-	due := *t
-	due.redo = slices.DeleteFunc(slices.Clone(t.later), func(f flight) bool { return f.offset >= next })
-	if len(due.redo) == 0 {
+	t.redo = slices.DeleteFunc(slices.Clone(t.later), func(f flight) bool { return f.offset >= next })
+	if len(t.redo) == 0 {
 		return items
 	}
-	items = append(items, s.readRedo(&due)...)
+	items = append(items, s.readRedo(t)...)
+	t.redo = nil
 	slices.SortFunc(items, func(a, b item) int { return cmp.Compare(a.offset(), b.offset()) })
 	return items
 }

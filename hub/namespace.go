@@ -31,6 +31,8 @@ type namespace struct {
 
 	keys *keys // owned by the committer
 
+	retention retention
+
 	// to be written by the next checkpoint
 	touched       nameSet // sessions
 	touchedGroups nameSet // shared groups, by key
@@ -110,6 +112,7 @@ func (ns *namespace) emit(m *msg.Message, from *hold, size int, here bool) {
 // retain updates the retained value of m's topic. ns.mu is held.
 func (ns *namespace) retain(m *msg.Message) {
 	key := retainedKey(m.Topic)
+	ns.forgetKept(ns.retained.get(m.Topic))
 	if len(m.BytesView()) == 0 { // as in MQTT [MQTT-3.3.1-6]; over WAMP one empty binary argument
 		if ns.retained.remove(m.Topic) {
 			ns.hub.met.Retained.Dec()
@@ -128,6 +131,7 @@ func (ns *namespace) forgetRetained(topic string, at msg.Offset) {
 	ns.mu.Lock()
 	defer ns.mu.Unlock()
 	if ns.retained.get(topic) == at {
+		ns.forgetKept(at)
 		ns.retained.remove(topic)
 		ns.hub.met.Retained.Dec()
 		ns.dirty[retainedKey(topic)] = nil
@@ -158,6 +162,9 @@ func (ns *namespace) load() error {
 	}
 	for _, s := range ns.hub.shards {
 		s.index(ns).handled.Store(uint64(ns.head))
+	}
+	if err := ns.loadCut(); err != nil {
+		return err
 	}
 	if err := ns.restoreSessions(); err != nil {
 		return err

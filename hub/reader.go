@@ -128,6 +128,7 @@ type task struct {
 	regs  []*registration
 	done  map[msg.Offset]bool
 	doubt msg.Offset
+	gaps  []gap // found on the way
 }
 
 // readMore reads one chunk: of what is sent again, else of the retained values,
@@ -149,7 +150,7 @@ func (s *Session) readMore() {
 	case len(t.past) > 0:
 		items, err = s.readReplays(t.past)
 	case t.lag.on:
-		items, next, err = s.readLag(t)
+		items, next, err = s.readLag(&t)
 		items = s.merge(&t, items, next)
 	}
 	s.mu.Lock()
@@ -159,6 +160,7 @@ func (s *Session) readMore() {
 		return
 	}
 	s.in.reading, s.in.taken = false, false
+	s.tellGaps(t.gaps)
 	switch {
 	case len(t.redo) > 0:
 		last := t.redo[len(t.redo)-1].ref
@@ -223,8 +225,10 @@ func (s *Session) readRedo(t *task) []item {
 			items = append(items, item{m: m, regs: f.regs, retained: f.retained, replayed: f.replayed, ref: f.ref})
 			continue
 		}
+		t.gaps = append(t.gaps, gap{filter: f.filter(), first: f.offset, last: f.offset, count: 1, reason: reasonRetention})
 		s.mu.Lock()
 		s.in.forget(f.ref)
+		s.touch()
 		s.mu.Unlock()
 	}
 	return items
@@ -274,12 +278,45 @@ func (s *Session) readSide(t *task) []item {
 	return items
 }
 
-// readLag reads one chunk of the log and keeps what the session's filters match.
-func (s *Session) readLag(t task) ([]item, msg.Offset, error) {
-	ms, next, err := s.hub.store.Read(s.ns.name, t.lag.from, t.lag.to, persist.Limits{})
-	if err != nil {
-		return nil, 0, err
+// lagTurns is how many chunks without a match one turn of a reader passes.
+const lagTurns = 8
+
+// readLag reads the log until something matches, for a turn's worth of chunks,
+// and keeps what the session's filters match.
+func (s *Session) readLag(t *task) (items []item, next msg.Offset, err error) {
+	next = t.lag.from
+	filters := t.filters()
+	for turn := 0; turn < lagTurns && len(items) == 0 && next <= t.lag.to; turn++ {
+		from := next
+		var ms []*msg.Message
+		if ms, next, err = s.hub.store.Read(s.ns.name, from, t.lag.to, persist.Limits{Filters: filters}); err != nil {
+			return nil, 0, err
+		}
+		items, next = s.wantedOf(t, ms, next)
+		t.gaps = append(t.gaps, s.missed(t.regs, from, next-1)...)
 	}
+	return items, next, nil
+}
+
+// selective is how many filters a store is asked to select by; more cost more
+// than they spare.
+const selective = 32
+
+// filters are what the store may select by; nil: everything.
+func (t *task) filters() (list []msg.Filter) {
+	for _, r := range t.regs {
+		if r.filter.Group == "" {
+			list = append(list, r.filter)
+		}
+	}
+	if len(list) > selective {
+		return nil
+	}
+	return list
+}
+
+// wantedOf keeps what the filters match; next is where to go on.
+func (s *Session) wantedOf(t *task, ms []*msg.Message, next msg.Offset) ([]item, msg.Offset) {
 	var items []item
 	refs := 0
 	byTopic := map[string][]*registration{}
@@ -298,10 +335,10 @@ func (s *Session) readLag(t task) ([]item, msg.Offset, error) {
 		}
 		items = append(items, item{m: m, regs: found, again: m.Offset <= t.doubt})
 		if refs += len(found) - 1; refs > queueRefs {
-			return items, m.Offset + 1, nil
+			return items, m.Offset + 1
 		}
 	}
-	return items, next, nil
+	return items, next
 }
 
 // since drops the filters that are newer than the message, and no-local ones of

@@ -28,7 +28,11 @@ type replay struct {
 func (p *replay) over() bool { return p.resolved && p.next > p.to || p.reg.gone.Load() }
 
 // replayTurns is how many chunks without a match one turn of a reader passes.
-const replayTurns = 8
+const replayTurns = 2
+
+// replayFilters is how many filters the store is asked to select by; with more
+// it reads everything.
+const replayFilters = 64
 
 // mayReplay checks what a subscription asks for from the past.
 func mayReplay(sub *msg.Subscription) error {
@@ -115,7 +119,7 @@ func (s *Session) readReplays(cs []cursor) ([]item, error) {
 		if from > to {
 			return nil, nil
 		}
-		ms, next, err := s.hub.store.Read(s.ns.name, from, to, persist.Limits{})
+		ms, next, err := s.hub.store.Read(s.ns.name, from, to, persist.Limits{Filters: filters(cs)})
 		if err != nil {
 			return nil, err
 		}
@@ -128,6 +132,20 @@ func (s *Session) readReplays(cs []cursor) ([]item, error) {
 		}
 	}
 	return nil, nil
+}
+
+// filters lists those of the cursors that are not at their end; none: too many.
+func filters(cs []cursor) (fs []msg.Filter) {
+	for i := range cs {
+		if cs[i].next > cs[i].to {
+			continue
+		}
+		if len(fs) == replayFilters {
+			return nil
+		}
+		fs = append(fs, cs[i].p.reg.filter)
+	}
+	return fs
 }
 
 // replayed keeps what the cursors' filters match, as for a live receiver; next is
@@ -284,9 +302,8 @@ func (r *resolving) begin(i int) (msg.Offset, error) {
 	switch from.Kind {
 	case msg.ReplayOffset:
 		wanted := max(from.Offset, 1)
-		if begin = max(first, min(wanted, res.Start+1)); wanted < first {
-			res.Gap = &msg.Gap{Filter: r.subs[i].Filter, First: wanted, Last: first - 1}
-		}
+		begin = max(first, min(wanted, res.Start+1))
+		res.Gap = ns.gapBefore(r.subs[i].Filter, wanted, res.Start)
 	case msg.ReplayTime:
 		if begin, err = ns.firstAt(from.Time, first, res.Start); err != nil {
 			return 0, err

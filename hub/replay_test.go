@@ -121,7 +121,7 @@ func TestReplayBegins(t *testing.T) {
 		check("time after the last", at(9001), 11, nil)
 		cut(t, store, 6)
 		check("earliest of what is left", earliest, 7, nil)
-		check("cut", fromOffset(3), 7, &msg.Gap{Filter: levels("t"), First: 3, Last: 6})
+		check("cut", fromOffset(3), 7, &msg.Gap{Filter: levels("t"), First: 3, Last: 6, Count: 4, Reason: reasonRetention})
 		check("just behind the cut", fromOffset(7), 7, nil)
 		check("time before the cut", at(0), 7, nil)
 		stop()

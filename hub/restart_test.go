@@ -32,16 +32,23 @@ type life struct {
 	t     *testing.T
 	store *mortal
 	stop  func()
+	again func(persist.Store) *life // the next run
 }
 
 func live(t *testing.T, store persist.Store) *life {
 	t.Helper()
+	return liveWith(t, store, Options{Policy: denying{}, Shards: 2})
+}
+
+func liveWith(t *testing.T, store persist.Store, o Options) *life {
+	t.Helper()
 	m := &mortal{Store: store}
-	h, err := New(Options{Store: m, Policy: denying{}, Shards: 2})
+	o.Store = m
+	h, err := New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &life{h, t, m, run(t, h)}
+	return &life{h, t, m, run(t, h), func(s persist.Store) *life { return liveWith(t, s, o) }}
 }
 
 // crash ends the run as a kill does, and begins the next one on what the store holds.
@@ -49,14 +56,14 @@ func (l *life) crash() *life {
 	l.t.Helper()
 	l.store.dead.Store(true)
 	l.stop()
-	return live(l.t, l.store.Store)
+	return l.again(l.store.Store)
 }
 
 // restart ends the run in an orderly way.
 func (l *life) restart() *life {
 	l.t.Helper()
 	l.stop()
-	return live(l.t, l.store.Store)
+	return l.again(l.store.Store)
 }
 
 func (l *life) device(p msg.SessionParams) (*client, msg.AttachResult) {

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"encoding/binary"
+	"slices"
 	"strings"
 
 	"parley/msg"
@@ -82,6 +83,22 @@ func (r *retained) remove(topic string) bool {
 		n = path[i]
 	}
 	return true
+}
+
+// between lists the offsets of the values in [from, to], in order.
+func (r *retained) between(from, to msg.Offset) (list []msg.Offset) {
+	var walk func(n *retainedNode)
+	walk = func(n *retainedNode) {
+		if n.offset >= from && n.offset <= to && n.offset != 0 {
+			list = append(list, n.offset)
+		}
+		for _, c := range n.children {
+			walk(c)
+		}
+	}
+	walk(&r.root)
+	slices.Sort(list)
+	return list
 }
 
 // search is one filter's way through the tree. It ends early when it has used

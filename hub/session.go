@@ -45,6 +45,7 @@ type Session struct {
 	// waits for. dirty: it has changed since the last checkpoint, which saved next.
 	durable, dirty bool
 	saved          msg.Offset
+	floor          msg.Offset // of what is on disk: nothing below it is wanted any more
 	regs           map[msg.Filter]*registration
 	in             inbound           // what waits to be delivered
 	exact          map[uint16]*exact // publishes at QoS 2 that are not released
@@ -55,6 +56,9 @@ type Session struct {
 type person struct {
 	id   *auth.Identity
 	role string
+	// session is the id by which others know the connection if it came with one
+	// of its own (WAMP) and the session has another; 0 = the session's.
+	session uint64
 }
 
 // hold is one connection's hold on a session (subproto.Session). Another

@@ -45,20 +45,25 @@ func (n *nameSet) take() []string {
 	return list
 }
 
-// saved returns a session's value for the checkpoint table; nil if it is not to
-// be there.
-func (ns *namespace) saved(name string) []byte {
+// saved returns a session's value for the checkpoint table, nil if it is not to
+// be there, and what it wants nothing below of once that is on disk.
+func (ns *namespace) saved(name string) ([]byte, floorOf) {
 	ns.mu.Lock()
 	s := ns.clients[name]
 	ns.mu.Unlock()
 	if s == nil {
-		return nil
+		return nil, floorOf{}
 	}
 	st := s.snapshot()
 	if st == nil {
-		return nil
+		return nil, floorOf{}
 	}
-	return st.encode()
+	return st.encode(), floorOf{s, st.floor()}
+}
+
+type floorOf struct {
+	s     *Session
+	floor msg.Offset
 }
 
 // snapshot is the session's state as of now; nil if it is not durable.
@@ -77,6 +82,7 @@ func (s *Session) snapshot() *sessionState {
 		next: s.next(handled), doubt: s.in.restored.doubt, away: slices.Clone(s.in.away), receipts: s.in.receipts,
 	}
 	s.saved = st.next
+	st.gaps = slices.Clone(s.in.gaps)
 	regs := make([]*registration, 0, len(s.regs))
 	for _, r := range s.regs {
 		regs = append(regs, r)
@@ -189,6 +195,14 @@ func (f *flight) group() *group {
 	return f.regs[0].group
 }
 
+// filter is one of those that the delivery was made for, as far as is known.
+func (f *flight) filter() msg.Filter {
+	if len(f.regs) == 0 {
+		return msg.Filter{Pattern: "#"}
+	}
+	return f.regs[0].filter
+}
+
 func (f *flight) state() flightState {
 	st := flightState{offset: f.offset, packetID: f.packetID, qos: f.qos, received: f.received, rank: f.ref}
 	if f.retained {
@@ -226,12 +240,12 @@ func (ns *namespace) restoreSessions() error {
 
 func (ns *namespace) restore(name string, st *sessionState) error {
 	h := ns.hub
-	s := &Session{hub: h, ns: ns, id: st.id, name: name, owner: st.user, expiry: st.expiry, durable: true, saved: st.next}
+	s := &Session{hub: h, ns: ns, id: st.id, name: name, owner: st.user, expiry: st.expiry, durable: true, saved: st.next, floor: st.floor()}
 	identity := &auth.Identity{User: st.user}
 	if st.role != "" {
 		identity.Roles = []string{st.role}
 	}
-	s.who.Store(&person{identity, identity.Role()})
+	s.who.Store(&person{id: identity, role: identity.Role()})
 	if s.id == 0 || h.sessions[s.id] != nil {
 		return fmt.Errorf("id %d is in use", s.id)
 	}
@@ -239,6 +253,7 @@ func (ns *namespace) restore(name string, st *sessionState) error {
 	s.in.receipts = st.receipts
 	s.in.away = st.away
 	s.in.restored.doubt = st.doubt
+	s.in.gaps = st.gaps
 	if st.deadline == 0 { // it had a connection, to the end
 		s.in.restored.doubt = ns.head
 		s.in.away = append(s.in.away, span{from: ns.head + 1})

@@ -31,6 +31,7 @@ type sessionState struct {
 	filters []filterState
 	flights []flightState // in the order they were sent
 	exact   []exactState  // publishes at QoS 2 that are not released
+	gaps    []gap         // that it has not been told of
 }
 
 // filterState is one filter. Of its retained values those at [side, sideTo] are
@@ -66,6 +67,20 @@ type exactState struct {
 	offset   msg.Offset
 }
 
+// floor is the oldest offset that is still wanted.
+func (st *sessionState) floor() msg.Offset {
+	floor := st.next
+	for i := range st.flights {
+		floor = min(floor, st.flights[i].offset)
+	}
+	for i := range st.filters {
+		if r := st.filters[i].replay; r != 0 {
+			floor = min(floor, r)
+		}
+	}
+	return floor
+}
+
 var errState = errors.New("malformed session record")
 
 // stateVersion is the first byte of every record of a session.
@@ -99,6 +114,14 @@ func (st *sessionState) encode() []byte {
 		e.number(uint64(x.packetID))
 		e.number(uint64(x.offset))
 	}
+	e.count(len(st.gaps))
+	for _, g := range st.gaps {
+		e.filter(g.filter)
+		e.number(uint64(g.first))
+		e.number(uint64(g.last))
+		e.number(g.count)
+		e.text(g.reason)
+	}
 	return e.buf
 }
 
@@ -126,6 +149,9 @@ func decodeState(b []byte) (*sessionState, error) {
 	}
 	for range d.count(2) {
 		st.exact = append(st.exact, exactState{uint16(d.number()), d.offset()})
+	}
+	for range d.count(7) {
+		st.gaps = append(st.gaps, gap{d.filter(), d.offset(), d.offset(), d.number(), d.text()})
 	}
 	return st, d.end()
 }

@@ -44,6 +44,8 @@ type Set struct {
 	Subscriptions Gauge       // filters held now
 	Retained      Gauge       // topics with a retained value
 	Lagging       Gauge       // sessions reading from the log
+	Cut           Counter     // messages cut although a durable session wanted them
+	Gaps          Counter     // notices of such cuts given to sessions
 }
 
 // New makes a registered set, with Go runtime and process metrics.
@@ -73,6 +75,8 @@ func New() *Set {
 	s.Subscriptions = s.gauge("subscriptions", "Filters held by sessions.")
 	s.Retained = s.gauge("retained_topics", "Topics with a retained value.")
 	s.Lagging = s.gauge("sessions_lagging", "Sessions that read from the log because memory no longer holds their position.")
+	s.Cut = s.counter("retention_cut_messages_total", "Messages cut over the quota although a durable session may have wanted them.")
+	s.Gaps = s.counter("gap_notices_total", "Notices of cut messages given to sessions.")
 	return s
 }
 

@@ -46,7 +46,7 @@ type Gap struct {
 	Filter      Filter
 	First, Last Offset
 	Count       uint64 // 0: not known any more, at least one
-	Reason      string // "age", "bytes", "count"
+	Reason      string // "retention"
 }
 
 // HistoryQuery asks for stored messages of the past, see subproto.Session.

@@ -92,6 +92,7 @@ func newBroker(c *config.Config, log *slog.Logger, store persist.Store) (b *brok
 		},
 		KeyWindow:  c.Limits.KeyWindow,
 		StoreRules: storeRules(c.Store.Topics), RestartGrace: c.WillRestartGrace,
+		Retention: retention(c.Store.Retention), RetentionRules: retentionRules(c.Store.Topics), Quota: c.Store.Quota,
 	})
 	if err != nil {
 		return nil, err

@@ -42,6 +42,19 @@ func storeRules(topics []config.StoreTopic) []hub.StoreRule {
 	return rules
 }
 
+func retentionRules(topics []config.StoreTopic) (rules []hub.RetentionRule) {
+	for _, t := range topics {
+		if t.Retention != (config.Retention{}) {
+			rules = append(rules, hub.RetentionRule{Filter: t.Filter, Retention: retention(t.Retention)})
+		}
+	}
+	return rules
+}
+
+func retention(r config.Retention) hub.Retention {
+	return hub.Retention{Age: r.Age, Bytes: r.Bytes, Count: int64(r.Count)}
+}
+
 // guardedCaller puts the policy before every call that does not come over WAMP.
 type guardedCaller struct {
 	next   subproto.Caller

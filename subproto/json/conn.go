@@ -46,6 +46,7 @@ type conn struct {
 	want     sessionRequest
 	durable  bool                // the session outlives the connection
 	gated    bool                // no deliveries yet: the client's first pong is awaited
+	held     int                 // none either: subscribes that have to be answered first
 	channels map[string]*channel // by name
 	filters  map[msg.Filter]*channel
 	handle   uint64 // last one given

@@ -116,7 +116,7 @@ func (h *conn) firstNotices() (news []msg.Notice) {
 	}
 	for d := &h.scratch().d; h.session.Next(d); {
 		if d.Notice == nil {
-			h.keep(d, 0, flight{})
+			h.keep(d, 0, flight{ref: d.Ref, offset: d.Message.Offset})
 			break
 		}
 		if d.Notice.Kind == msg.NoticeGap {

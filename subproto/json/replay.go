@@ -112,6 +112,7 @@ func replaying(h *conn, o *outcome) {
 func (h *conn) history(c *command) {
 	f, err := msg.ParseFilter(c.channel)
 	q := msg.HistoryQuery{Filter: f, Limit: c.limit, Reverse: c.reverse}
+	known, _ := h.position(c.epoch, c.offset)
 	switch {
 	case err != nil:
 		h.error(c.id, err)
@@ -119,7 +120,7 @@ func (h *conn) history(c *command) {
 	case f.Group != "":
 		h.refuse(c, errBadRequest)
 		return
-	case c.since && c.epoch != h.epoch:
+	case c.since && !known:
 		h.refuse(c, errUnrecoverable)
 		return
 	case c.limit < 0 || c.limit > maxHistory:

@@ -340,3 +340,98 @@ func TestDurableSessionEnds(t *testing.T) {
 		t.Errorf("WELCOME %v", d)
 	}
 }
+
+// Black- and whitelists name a resumed session by the id that its WELCOME gave.
+func TestResumedSessionIsKnownByItsNewID(t *testing.T) {
+	b := start(t, nil)
+	a := b.session("wamp.2.json")
+	c, _ := b.dialDurable("wamp.2.json", durableHello)
+	c.send(`[32,1,{},"a.b"]`)
+	sub := c.expect(`[33,1,*]`)[0]
+	c.Drop(io.EOF)
+	c = b.dial("wamp.2.json")
+	c.send(helloWith(durableHello))
+	id, _, _ := strings.Cut(c.next()[len(`[2,`):], ",")
+	c.send(`[32,1,{},"a.b"]`)
+	c.expect(`[33,1,` + sub + `]`)
+	a.send(`[16,1,{"acknowledge":true,"exclude":[` + id + `]},"a.b",[1]]`)
+	a.expect(`[17,1,*]`)
+	a.send(`[16,2,{"acknowledge":true,"eligible":[` + id + `]},"a.b",[2]]`)
+	a.expect(`[17,2,*]`)
+	c.expect(`[36,` + sub + `,*,{"_parley_offset":*,"_parley_via":"wamp"},[2]]`)
+}
+
+// A subscriber that does not acknowledge is sent its window and then waits; what
+// it acknowledges makes room, in order.
+func TestWindowFillsWithoutAck(t *testing.T) {
+	b := start(t, nil)
+	a := b.session("wamp.2.json")
+	c, _ := b.dialDurable("wamp.2.msgpack", durableHello)
+	c.send(`[32,1,{},"w.t"]`)
+	sub := c.expect(`[33,1,*]`)[0]
+	const window, more = 1024, 50
+	ids := a.publish("w.t", 0, window+more)
+	want := 0
+	for ; want < window; want++ {
+		if got, _ := c.number(sub); got != want {
+			t.Fatalf("got %d, want %d", got, want)
+		}
+	}
+	c.barrier()
+	c.barrier()
+	if got := c.call("parley.ack", `[`+sub+`,`+ids[9]+`]`); got != `[10]` {
+		t.Errorf("acknowledged %s", got)
+	}
+	for ; want < window+10; want++ {
+		if got, _ := c.number(sub); got != want {
+			t.Fatalf("got %d, want %d", got, want)
+		}
+	}
+	c.call("parley.ack", `[`+sub+`,`+ids[window+5]+`]`)
+	for ; want < window+more; want++ {
+		if got, _ := c.number(sub); got != want {
+			t.Fatalf("got %d, want %d", got, want)
+		}
+	}
+}
+
+// With auto nothing waits for parley.ack, and what was written does not come
+// again.
+func TestAutoAckInDurableSession(t *testing.T) {
+	b := start(t, nil)
+	a := b.session("wamp.2.json")
+	c, _ := b.dialDurable("wamp.2.json", durableHello)
+	c.send(`[32,1,{"_parley_ack":"auto"},"w.t"]`)
+	sub := c.expect(`[33,1,*]`)[0]
+	a.publish("w.t", 0, 3)
+	for want := range 3 {
+		if got, _ := c.number(sub); got != want {
+			t.Fatalf("got %d, want %d", got, want)
+		}
+	}
+	c.Drop(io.EOF)
+	a.publish("w.t", 3, 1)
+	c, _ = b.dialDurable("wamp.2.json", durableHello)
+	c.send(`[32,1,{"_parley_ack":"auto"},"w.t"]`)
+	c.expect(`[33,1,` + sub + `]`)
+	if got, _ := c.number(sub); got != 3 {
+		t.Fatalf("got %d, want 3", got)
+	}
+}
+
+// Two clients that fight over a session: the newcomer is refused in the end.
+func TestSessionThatIsFoughtOver(t *testing.T) {
+	b := start(t, nil)
+	for range 20 {
+		c := b.dial("wamp.2.json")
+		c.send(helloWith(durableHello))
+		if got := c.next(); !strings.HasPrefix(got, `[2,`) {
+			if !strings.HasPrefix(got, `[3,{"message":"session changes hands too often"},"parley.error.session_busy"]`) {
+				t.Fatal(got)
+			}
+			c.closed(subproto.CloseTryLater)
+			return
+		}
+	}
+	t.Error("no one was refused")
+}

@@ -1,0 +1,168 @@
+package hub
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"parley/msg"
+	"parley/persist"
+	"parley/persist/bolt"
+)
+
+// small is a store with segments of ten messages.
+func small(t *testing.T) persist.Store {
+	t.Helper()
+	s, err := bolt.Open(t.TempDir(), bolt.Options{SegmentMessages: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// retaining is a run of the broker that keeps 20 messages, and quota bytes of what
+// sessions want.
+func retaining(t *testing.T, store persist.Store, quota int64) *life {
+	t.Helper()
+	return liveWith(t, store, Options{Policy: denying{}, Retention: Retention{Count: 20}, Quota: quota})
+}
+
+func first(t *testing.T, s persist.Store) msg.Offset {
+	t.Helper()
+	info, err := s.State("default", persist.Visitor{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.First
+}
+
+func TestRetentionDropsWhatNobodyWants(t *testing.T) {
+	l := retaining(t, small(t), 0)
+	pub := l.publisher()
+	pub.send(&msg.Message{Topic: "r/1", QoS: 1, Retain: true, Payload: msg.Bytes([]byte("kept"))})
+	quiet, _ := l.device(msg.SessionParams{})
+	quiet.subscribe("quiet/#")
+	quiet.Close(msg.CloseLost)
+	for i := range 100 {
+		pub.store("busy", fmt.Sprint(i))
+	}
+	l.Retain()
+	if o := first(t, l.store); o < 60 || o > 90 {
+		t.Fatalf("the log begins at %d", o)
+	}
+	sub := connect(t, l.Hub, msg.SessionParams{})
+	sub.subscribe("r/#")
+	sub.expect("kept")
+	pub.store("quiet/1", "heard")
+	quiet = l.back()
+	quiet.expect("heard") // and no gap before it
+}
+
+// Promise 3: what a durable session wants stays up to the quota; beyond, it is
+// told exactly what it missed, also over a crash.
+func TestPromiseNoSilentLossOverTheQuota(t *testing.T) {
+	for _, crash := range []bool{false, true} {
+		l := retaining(t, small(t), 6000)
+		pub := l.publisher()
+		d, _ := l.device(msg.SessionParams{})
+		d.subscribe("a/#")
+		d.Close(msg.CloseLost)
+		for i := range 50 {
+			pub.store("a/1", fmt.Sprint(i))
+			pub.store("b", "not wanted")
+		}
+		l.Retain()
+		if o := first(t, l.store); o != 1 {
+			t.Fatalf("cut to %d below the quota", o)
+		}
+		for i := range 100 {
+			pub.store("a/1", fmt.Sprint(50+i))
+		}
+		l.Retain()
+		begin := first(t, l.store)
+		if begin == 1 {
+			t.Fatal("nothing was cut over the quota")
+		}
+		if crash {
+			l = l.crash()
+		}
+		d = l.back()
+		got := d.take()
+		if got.Notice == nil || got.Notice.Kind != msg.NoticeGap {
+			t.Fatalf("got %+v, want a gap", got)
+		}
+		n := got.Notice
+		if n.First == 0 || n.Last >= begin || n.Subscription.Filter.Pattern != "a/#" || n.Count == 0 {
+			t.Fatalf("%+v with the log beginning at %d", n, begin)
+		}
+		for i := int(n.Count); i < 150; i++ {
+			d.expect(fmt.Sprint(i))
+		}
+	}
+}
+
+// What was acknowledged before a crash and cut then is no gap.
+func TestNoFalseGap(t *testing.T) {
+	l := retaining(t, small(t), 1)
+	pub := l.publisher()
+	d, _ := l.device(msg.SessionParams{})
+	d.subscribe("a")
+	for i := range 15 {
+		pub.store("a", fmt.Sprint(i))
+		d.expect(fmt.Sprint(i))
+	}
+	d.Close(msg.CloseLost)
+	l = l.restart() // writes the checkpoint
+	pub = l.publisher()
+	for range 60 {
+		pub.store("b", "x")
+	}
+	l = l.crash()
+	l.Retain()
+	pub = l.publisher()
+	for range 60 {
+		pub.store("b", "x")
+	}
+	l.Retain()
+	if first(t, l.store) <= 20 {
+		t.Fatal("nothing was cut")
+	}
+	d = l.back()
+	pub.store("a", "next")
+	d.expect("next")
+}
+
+// Topics with a rule have bounds of their own.
+func TestRetentionRules(t *testing.T) {
+	store := small(t)
+	h := open(t, store, func(o *Options) {
+		o.Retention = Retention{Age: time.Hour}
+		o.RetentionRules = []RetentionRule{{Filter: msg.Filter{Pattern: "short/#"}, Retention: Retention{Count: 10}}}
+	})
+	pub := connect(t, h, msg.SessionParams{})
+	for i := range 60 {
+		pub.store("short/x", fmt.Sprint(i))
+		if i%2 == 0 {
+			pub.store("long", fmt.Sprint(i))
+		}
+	}
+	h.Retain()
+	counts := map[string]int{}
+	for from := msg.Offset(1); ; {
+		ms, next, err := store.Read("default", from, 0, persist.Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range ms {
+			counts[m.Topic]++
+		}
+		if len(ms) == 0 {
+			break
+		}
+		from = next
+	}
+	if counts["long"] != 30 || counts["short/x"] < 10 || counts["short/x"] > 25 {
+		t.Fatal(counts)
+	}
+}
