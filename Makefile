@@ -54,7 +54,7 @@ e2e: ## real clients and a browser against the real binary
 	@echo "==> end to end"
 	@PARLEY_E2E=required $(GO) test -count=1 -timeout 10m -v ./e2e | grep -vE '^(=== (RUN|PAUSE|CONT|NAME)|    --- PASS|        --- PASS)'; exit $${PIPESTATUS[0]}
 
-bench: ## measure, beside mochi and mosquitto; writes figures, takes minutes
+bench: ## measure, beside mochi and mosquitto; writes figures, takes minutes (BENCHFLAGS="--scenario durable": what keeping costs)
 	@cd bench && $(GO) run . $(BENCHFLAGS)
 
 fmt: ## format all Go files
