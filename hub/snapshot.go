@@ -338,6 +338,7 @@ func (s *Session) restoreFlights(st *sessionState) {
 				fl.regs = []*registration{r}
 			}
 		}
+		fl.later = fl.isLater(st.next)
 		if in.unacked == nil {
 			in.unacked = map[uint64]flight{}
 		}

@@ -111,7 +111,6 @@ func (h *conn) subscribe(c *command) {
 	h.begin(c.id, ch, sub, subscribed)
 	if c.recover && known && begin {
 		ch.anew = c.epoch
-		h.held++
 		sub.From = msg.Replay{}
 		h.session.Subscribe([]msg.Subscription{sub}, func([]msg.SubscribeResult) {})
 	}
@@ -124,22 +123,23 @@ type subscribing struct {
 	res msg.SubscribeResult
 }
 
-// begin subscribes the channel as sub says.
+// begin subscribes the channel as sub says. Nothing is delivered before the
+// outcome, which lowers h.held.
 func (h *conn) begin(id uint32, ch *channel, sub msg.Subscription, apply func(*conn, *outcome)) {
 	old := ch.sub
 	ch.sub = sub
+	h.held++
 	h.session.Subscribe([]msg.Subscription{sub}, func(res []msg.SubscribeResult) {
 		h.box.Put(outcome{apply: apply, id: id, err: res[0].Err, what: subscribing{ch, old, res[0]}})
 	})
 }
 
 func subscribed(h *conn, o *outcome) {
+	h.held--
 	got := o.what.(subscribing)
 	ch, res := got.ch, &got.res
 	anew := ch.anew
-	if ch.anew = ""; anew != "" {
-		h.held--
-	}
+	ch.anew = ""
 	if h.channels[ch.name] != ch { // unsubscribed meanwhile
 		h.pending--
 		h.reply(&reply{id: o.id, kind: kindSubscribe, epoch: h.epoch})
@@ -200,8 +200,9 @@ func (h *conn) unrecovered(id uint32, ch *channel, gap *msg.Gap) {
 
 // attach is a subscribe to what the session holds already. It goes on where the
 // session is. What was pushed and is not acknowledged is pushed again after the
-// reply: an SDK drops what comes while it is subscribing, and the pongs that have
-// come so far were sent before that.
+// reply: what comes while it is subscribing an SDK drops (centrifuge-go) or gives to
+// the client instead (centrifuge-js), and the pongs that have come so far were sent
+// before that.
 func (h *conn) attach(c *command, ch *channel) {
 	if ch.name != c.channel {
 		delete(h.channels, ch.name)
@@ -220,6 +221,7 @@ func (h *conn) attach(c *command, ch *channel) {
 }
 
 func attachedTo(h *conn, o *outcome) {
+	h.held--
 	ch := o.what.(subscribing).ch
 	r := reply{id: o.id, kind: kindSubscribe, epoch: h.epoch, wasRecovering: true, recovered: !ch.gap}
 	ch.gap = false

@@ -81,6 +81,7 @@ func (h *conn) replay(c *command) {
 // replaying answers with the first offset that the replay covers, and with what
 // it should have held and does not.
 func replaying(h *conn, o *outcome) {
+	h.held--
 	got := o.what.(subscribing)
 	ch, res := got.ch, &got.res
 	ch.sub.From = msg.Replay{}
