@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -137,6 +138,9 @@ func cell(figures map[string]spread, name string) string {
 	if !ok {
 		return "-"
 	}
+	if s.N == 1 {
+		return number(s.Median)
+	}
 	return fmt.Sprintf("%s (%s - %s)", number(s.Median), number(s.Min), number(s.Max))
 }
 
@@ -163,12 +167,21 @@ func verdict(r row) string {
 	return r.Aim + ": MISSED"
 }
 
+// repeats tells whether a row is another figure of the samples of the row before.
+func (r result) repeats(this row) bool {
+	name, cost := strings.CutSuffix(this.Name, "-cpu")
+	return cost && slices.ContainsFunc(r.Rows, func(other row) bool { return other.Name == name })
+}
+
 // writeDetails shows what stands behind the figures, medians over the rounds.
 func (r result) writeDetails(w io.Writer) error {
 	fmt.Fprint(w, "\nBehind them, medians. Allocations and system calls are per unit of the figure; own is resident memory that is not mapped from files (RssAnon); load and other are cores that the generator and everything else used.\n\n")
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "scenario\tbroker\tsent/s\tacked/s\tdelivered/s\tack p50/p99 ms\tdelay p50/p99 ms\tRSS MiB\town\tallocs\tbytes\treads\twrites\tmsg/commit\tcommit ms\tfsync/s\tcores\tload\tother\t")
 	for _, row := range r.Rows {
+		if r.repeats(row) {
+			continue
+		}
 		for _, b := range r.Brokers {
 			if row.Figures[b].N == 0 {
 				continue

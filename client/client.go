@@ -90,10 +90,10 @@ type Received struct {
 	Retained    bool
 	QoS         byte // MQTT only
 	ContentType string
+	Replayed    bool // MQTT and WAMP: comes from the past because the subscription began there
 
 	// MQTT only.
 	Duplicate       bool
-	Replayed        bool   // comes from the past because the subscription began there
 	Expiry          uint32 // seconds left; 0 = never
 	ResponseTopic   string
 	Correlation     []byte

@@ -7,11 +7,8 @@ import (
 	"errors"
 	"math"
 	"reflect"
-	"slices"
 	"testing"
 	"time"
-
-	"parley/msg"
 )
 
 // Everything against a real broker is in cmd/broker; here is what needs none.
@@ -50,35 +47,27 @@ func TestDialRefusesWhatItCannotDo(t *testing.T) {
 	}
 }
 
-// A filter says the same in WAMP's terms: every topic of the list is selected by
-// the patterns exactly if the filter selects it.
-func TestWAMPPatterns(t *testing.T) {
-	topics := []string{"a", "ab", "a/b", "a/b/c", "a.b", "a//b", "b", "a/c/b", "b/c", "/", "x y/z"}
-	for _, filter := range []string{"a", "a/b", "a/#", "#", "+", "a/+", "+/b", "+/+", "a/+/b", "a.b", "a.b/#", "x y/#", "a//b"} {
-		patterns, err := wampPatterns(filter)
-		if err != nil {
-			t.Errorf("%s: %v", filter, err)
-			continue
-		}
-		f, err := msg.ParseFilter(filter)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, topic := range topics {
-			hit := slices.ContainsFunc(patterns, func(p wampPattern) bool {
-				g, err := msg.FilterOfURI(p.uri, p.match)
-				if err != nil {
-					t.Fatalf("%s: pattern %+v: %v", filter, p, err)
-				}
-				return g.Matches(topic)
-			})
-			if hit != f.Matches(topic) {
-				t.Errorf("filter %s, topic %s: WAMP %v, MQTT %v (%+v)", filter, topic, hit, f.Matches(topic), patterns)
-			}
+// What SUBSCRIBE is told for a filter.
+func TestWAMPFilter(t *testing.T) {
+	for _, c := range []struct{ filter, uri, match, group, from string }{
+		{"a/b", "a.b", "exact", "", ""},
+		{"a.b/x y", "a%2Eb.x%20y", "exact", "", ""},
+		{"a/#", "a/#", "_parley_filter", "", ""},
+		{"+/#", "+/#", "_parley_filter", "", ""},
+		{"$share/g/a/b", "a.b", "exact", "g", ""},
+		{"$replay/earliest/a/#", "a/#", "_parley_filter", "", "earliest"},
+		{"$replay/42/a", "a", "exact", "", "42"},
+		{"$replay/@2026-01-02T03:04:05Z/a/+", "a/+", "_parley_filter", "", "@2026-01-02T03:04:05Z"},
+	} {
+		uri, o, err := wampFilter(c.filter)
+		group, _ := o["_parley_group"].(string)
+		from, _ := o["_parley_from"].(string)
+		if err != nil || uri != c.uri || o["match"] != c.match || group != c.group || from != c.from {
+			t.Errorf("%s: %q %v, %v", c.filter, uri, o, err)
 		}
 	}
-	for _, filter := range []string{"+/#", "$share/g/a", "a/#/b", ""} {
-		if _, err := wampPatterns(filter); err == nil {
+	for _, filter := range []string{"a/#/b", "", "$replay/yesterday/a"} {
+		if _, _, err := wampFilter(filter); err == nil {
 			t.Errorf("%q accepted", filter)
 		}
 	}

@@ -196,6 +196,7 @@ func (c *wampClient) event(m *wamp.Event) error {
 		r.Topic = topic
 	}
 	r.Retained, _ = wamp.AsBool(m.Details["retained"])
+	r.Replayed, _ = wamp.AsBool(m.Details["_parley_replayed"])
 	r.Via, _ = wamp.AsString(m.Details["_parley_via"])
 	if n, ok := wamp.AsInt64(m.Details["_parley_offset"]); ok && n > 0 {
 		r.Offset = msg.Offset(n)
@@ -296,57 +297,45 @@ func (c *wampClient) Publish(ctx context.Context, p Publication) (msg.Offset, er
 	return 0, err
 }
 
-// wampPatterns says an MQTT filter in WAMP's terms. a/# needs two
-// subscriptions, for it selects a and everything below.
-func wampPatterns(filter string) ([]wampPattern, error) {
-	f, err := msg.ParseFilter(filter)
+// wampFilter says a filter, or $replay/<position>/<filter>, in the terms of
+// SUBSCRIBE: what WAMP cannot say as one topic goes as it is.
+func wampFilter(filter string) (uri string, options wamp.Dict, err error) {
+	f, from, err := msg.ParseSubscription(filter)
 	if err != nil {
-		return nil, err
+		return "", nil, err
+	}
+	options = wamp.Dict{"match": "exact", "get_retained": true, "_parley_ack": "auto"}
+	if from.Kind != msg.ReplayNone {
+		options["_parley_from"] = strings.SplitN(filter, "/", 3)[1]
 	}
 	if f.Group != "" {
-		return nil, fmt.Errorf("%w: shared subscription %s", ErrUnsupported, filter)
+		options["_parley_group"] = f.Group
 	}
-	head, many := strings.CutSuffix(f.Pattern, "#")
-	switch plus := strings.Contains(head, "+"); {
-	case plus && many:
-		return nil, fmt.Errorf("%w: a filter with both + and # (%s); use --protocol mqtt or json", ErrUnsupported, filter)
-	case many && head == "":
-		return []wampPattern{{"", "prefix", ""}}, nil
-	case many:
-		topic := strings.TrimSuffix(head, "/")
-		return []wampPattern{{msg.URI(topic), "exact", topic}, {msg.URI(topic) + ".", "prefix", ""}}, nil
-	case plus:
-		levels := strings.Split(head, "/")
-		for i, l := range levels {
-			if levels[i] = ""; l != "+" {
-				levels[i] = msg.URI(l)
-			}
-		}
-		return []wampPattern{{strings.Join(levels, "."), "wildcard", ""}}, nil
+	if strings.ContainsAny(f.Pattern, "+#") {
+		options["match"] = "_parley_filter"
+		return f.Pattern, options, nil
 	}
-	return []wampPattern{{msg.URI(head), "exact", head}}, nil
+	return msg.URI(f.Pattern), options, nil
 }
 
-type wampPattern struct{ uri, match, topic string }
-
 func (c *wampClient) Subscribe(ctx context.Context, filter string, _ byte, handle func(Received)) error {
-	patterns, err := wampPatterns(filter)
+	uri, options, err := wampFilter(filter)
 	if err != nil {
 		return err
 	}
-	for _, p := range patterns {
-		_, err := c.request(ctx, func(id wamp.ID) wamp.Message {
-			c.mu.Lock()
-			c.subscribing[uint64(id)] = wampSubscription{p.topic, handle}
-			c.mu.Unlock()
-			options := wamp.Dict{"match": p.match, "get_retained": true}
-			return &wamp.Subscribe{Request: id, Options: options, Topic: wamp.URI(p.uri)}
-		})
-		if err != nil {
+	topic := ""
+	if options["match"] == "exact" {
+		if topic, err = msg.TopicOfURI(uri); err != nil {
 			return err
 		}
 	}
-	return nil
+	_, err = c.request(ctx, func(id wamp.ID) wamp.Message {
+		c.mu.Lock()
+		c.subscribing[uint64(id)] = wampSubscription{topic, handle}
+		c.mu.Unlock()
+		return &wamp.Subscribe{Request: id, Options: options, Topic: wamp.URI(uri)}
+	})
+	return err
 }
 
 func (c *wampClient) Call(ctx context.Context, procedure string, args Args) (Args, error) {

@@ -24,9 +24,10 @@ type push struct {
 	Data      json.RawMessage
 }
 
+// sessionData is what a connect reply says of a session.
 type sessionData struct {
 	Present bool
-	Expiry  int
+	Expiry  any // seconds or "never"
 }
 
 // event waits for the next push that wanted picks.
@@ -237,5 +238,134 @@ func TestJSONHistory(t *testing.T) {
 		if m := p.recv(); number(t, m) != i {
 			t.Fatalf("%+v instead of %d", m, i)
 		}
+	}
+}
+
+// TestJSONSessionOutlivesBroker: a session, its filters, what it acknowledged and
+// what it did not, over a kill -9 and a proper restart.
+func TestJSONSessionOutlivesBroker(t *testing.T) {
+	b := startBroker(t, "")
+	for name, again := range map[string]func(){"kill": func() { b.kill(); b.start() }, "restart": b.restart} {
+		t.Run(name, func(t *testing.T) {
+			d := startDriver(t)
+			topic := name + "/1"
+			data := args{"session": name, "expiry": "never"}
+			bare, device := d.open("bare", "bare", b, args{"data": data}), d.open("device", "bare", b, nil)
+			if s := bare.opened.Data.Session; s == nil || s.Present {
+				t.Fatalf("%+v", bare.opened)
+			}
+			bare.subscribe(name+"/#", nil)
+			device.do("burst", args{"topic": topic, "prefix": "n", "count": 10})
+			var got [10]message
+			for i := range got {
+				got[i] = bare.recv()
+			}
+			bare.do("rpc", args{"method": "parley.ack", "data": args{"channel": name + "/#", "offset": got[3].Offset}})
+			bare.do("close", nil)
+			bare.waitClosed()
+			device.do("burst", args{"topic": topic, "prefix": "m", "count": 5})
+			again()
+
+			p := openPage(d, "page", "centrifuge", b, data)
+			p.subscribe(name+"/#", nil)
+			if back := p.back(); !back.Was || !back.Recovered {
+				t.Fatalf("%+v", back)
+			}
+			seen := map[string]bool{}
+			for last := int64(0); !seen[`"m4"`]; {
+				m := p.recv()
+				switch again := m.Tags["redelivered"] == "true"; {
+				case m.Offset > last: // to the client, until its subscription is there
+					last = m.Offset
+				case !again:
+					t.Fatalf("%+v after offset %d", m, last)
+				}
+				if s := string(m.Payload); m.Offset <= got[3].Offset {
+					t.Logf("%s comes again: its acknowledgement was not yet on disk", s)
+				} else {
+					seen[s] = true
+				}
+			}
+			if len(seen) != 6+5 {
+				t.Fatalf("came: %v", seen)
+			}
+		})
+	}
+}
+
+// TestJSONAndMQTTSession: one session, two protocols, back and forth.
+func TestJSONAndMQTTSession(t *testing.T) {
+	b := startBroker(t, "")
+	d := startDriver(t)
+	publisher := d.open("publisher", "bare", b, nil)
+	device := d.open("device", "mqtt5", b, args{"session": "truck-7"})
+	device.subscribe("job/+", args{"qos": 1})
+	publisher.do("publish", args{"topic": "job/1", "payload": "n0"})
+	if m := device.recv(); string(m.Payload) != `"\"n0\""` {
+		t.Fatalf("%+v", m)
+	}
+	// Taken over while connected: the page goes on, the device hears so.
+	p := openPage(d, "page", "centrifuge", b, args{"session": "truck-7"})
+	if c := device.waitClosed(); c.Disconnect != 0x8E {
+		t.Fatalf("%+v", c)
+	}
+	publisher.do("publish", args{"topic": "job/1", "payload": "n1"})
+	m := p.recv()
+	for ; m.Tags["redelivered"] == "true"; m = p.recv() { // n0, if its PUBACK had not come
+		if number(t, m) != 0 {
+			t.Fatalf("%+v", m)
+		}
+	}
+	if number(t, m) != 1 || !m.Server {
+		t.Fatalf("%+v", m)
+	}
+	p.do("rpc", args{"method": "parley.ack", "data": args{"channel": "job/+", "offset": m.Offset}})
+	p.do("close", nil)
+	publisher.do("publish", args{"topic": "job/2", "payload": "n2"})
+	device = d.open("device again", "mqtt5", b, args{"session": "truck-7"})
+	if !device.opened.SessionPresent {
+		t.Fatalf("%+v", device.opened)
+	}
+	if m := device.recv(); string(m.Payload) != `"\"n2\""` || m.QoS != 1 {
+		t.Fatalf("%+v", m)
+	}
+}
+
+// TestJSONLateSubscribe: what comes for a subscription that is not answered yet goes
+// to the client (centrifuge-js) or is dropped (centrifuge-go). A page that
+// subscribes while its session's backlog is coming has that part once more, marked.
+func TestJSONLateSubscribe(t *testing.T) {
+	const count = 1000
+	b := startBroker(t, "")
+	d := startDriver(t)
+	publisher := d.open("publisher", "bare", b, nil)
+	for _, after := range []int{1, 50, 300} {
+		filter, data := fmt.Sprintf("late/%d/#", after), args{"session": fmt.Sprint("late-", after), "window": 200}
+		first := openPage(d, fmt.Sprint("first ", after), "centrifuge", b, data)
+		first.subscribe(filter, nil)
+		first.do("close", nil)
+		publisher.do("burst", args{"topic": fmt.Sprintf("late/%d/x", after), "prefix": "n", "count": count, "window": 200})
+		p := page{d.open(fmt.Sprint("page ", after), "centrifuge", b, args{"data": data, "late": args{"filter": filter, "after": after}})}
+		next, again := 0, 0
+		for next < count {
+			m := p.recv()
+			switch n := number(t, m); {
+			case n == next:
+				next++
+			case n > next:
+				t.Fatalf("subscribed after %d: message %d came, %d is lost", after, n, next)
+			case m.Tags["redelivered"] != "true":
+				t.Fatalf("subscribed after %d: %d came again, unmarked", after, n)
+			default:
+				again++
+			}
+			if n := number(t, m); m.Server && n >= after+200 {
+				t.Fatalf("subscribed after %d: message %d still came to the client", after, n)
+			}
+		}
+		if again == 0 {
+			t.Errorf("subscribed after %d: nothing was under way", after)
+		}
+		p.do("close", nil)
 	}
 }

@@ -3,6 +3,7 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"syscall"
 	"testing"
 )
 
@@ -137,6 +138,52 @@ func TestWAMPReplayAndHistory(t *testing.T) {
 			gaps := c.do("call", args{"procedure": "parley.gaps"})
 			if string(gaps) != `{"value":[]}` {
 				t.Errorf("parley.gaps: %s", gaps)
+			}
+		})
+	}
+}
+
+// TestWAMPSessionSurvivesKill: the session, its filter, what was acknowledged and
+// what was not outlive a kill -9 of the broker; so do publication ids.
+func TestWAMPSessionSurvivesKill(t *testing.T) {
+	for _, kind := range wampKinds {
+		t.Run(kind, func(t *testing.T) {
+			b := startBroker(t, "")
+			d := startDriver(t)
+			publish := func(name string, first, last int) {
+				pub := d.open(name, "mqtt5", b, nil)
+				for i := first; i <= last; i++ {
+					pub.do("publish", args{"topic": "load", "payload": fmt.Sprint(i), "qos": 1})
+				}
+			}
+			sub := d.open("before", kind, b, args{"session": "truck-7"})
+			sub.subscribe("load", nil)
+			publish("first", 0, 9)
+			ids := map[int]json.Number{}
+			for want := range 10 {
+				m := sub.recv()
+				if got := numberOf(t, m.Payload); got != want {
+					t.Fatalf("received %d, want %d", got, want)
+				}
+				ids[want] = m.Publication
+			}
+			sub.do("ack", args{"filter": "load", "publication": ids[4]})
+			b.signal(syscall.SIGKILL)
+			sub.waitClosed()
+			b.start()
+
+			publish("second", 10, 12)
+			sub = d.open("after", kind, b, args{"session": "truck-7"})
+			if !sub.opened.SessionPresent {
+				t.Fatal("the session is gone")
+			}
+			// The client has seen 7, wherever the broker's checkpoint stood.
+			sub.subscribe("load", args{"options": args{"_parley_after": ids[7]}})
+			for want := 8; want <= 12; want++ {
+				m := sub.recv()
+				if got := numberOf(t, m.Payload); got != want || want < 10 && m.Publication != ids[want] {
+					t.Fatalf("received %d as %s, want %d", got, m.Publication, want)
+				}
 			}
 		})
 	}

@@ -22,7 +22,7 @@ func (h *Hub) Attach(p subproto.Peer, id *auth.Identity, params msg.SessionParam
 	if params.Window <= 0 {
 		params.Window = defaultWindow
 	}
-	c := &hold{peer: p, params: params, who: &person{id, id.Role()}}
+	c := &hold{peer: p, params: params, who: &person{id, id.Role(), params.ID}}
 	result, err := h.admit(c)
 	if err != nil {
 		c.state = holdClosed

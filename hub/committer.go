@@ -36,7 +36,7 @@ type op struct {
 	control *persist.Control
 	wait    bool     // the control waits for a full store to have room
 	key     *keyed   // nil: published without a key
-	after   *Session // answered when nothing of it waits for a full store
+	after   *Session // answered when no step of its QoS 2 waits for a full store
 	again   *exact   // answered like this one, and not before it
 	err     error    // refused before it came here
 	done    func(msg.Offset, error)
@@ -382,7 +382,7 @@ func (c *committer) emitNext() {
 // stall parks an op until the store has room; its session is not read further.
 func (c *committer) stall(o op) {
 	o.c.stalled = true
-	if o.c.s != nil {
+	if o.wait {
 		o.c.s.stalled++
 	}
 	if !o.c.waitsForRoom.Swap(true) {

@@ -10,11 +10,11 @@ import (
 )
 
 // A history is read in turns of at most historyTurn reads of the store, each of
-// at most historyChunk messages, so that a reader is free for others soon,
+// at most historyChunk messages (and persist.ScanMessages passed over), so that a reader is free for others soon,
 // however long the log is. What it holds is bounded by historyBytes, or one
 // message; a session has at most historyReads of them at a time.
 const (
-	historyTurn  = 8
+	historyTurn  = 2
 	historyChunk = 256
 	historyBytes = 1 << 20
 	historyReads = 8
@@ -77,12 +77,14 @@ func (c *hold) mayRead(q *msg.HistoryQuery) error {
 
 // readMore implements job.
 func (h *history) readMore() {
-	over, err := false, h.c.alive()
-	if err == nil && !h.begun {
+	over, err := false, error(nil)
+	if !h.begun {
 		err = h.begin()
 	}
 	for n := 0; n < historyTurn && err == nil && !over; n++ {
-		over, err = h.read()
+		if err = h.c.alive(); err == nil {
+			over, err = h.read()
+		}
 	}
 	switch {
 	case err != nil:
@@ -163,12 +165,12 @@ func (h *history) read() (over bool, err error) {
 
 func (h *history) chunk(from, to msg.Offset) ([]*msg.Message, msg.Offset, error) {
 	s := h.c.s
-	return s.hub.store.Read(s.ns.name, from, to, persist.Limits{Messages: historyChunk})
+	return s.hub.store.Read(s.ns.name, from, to, persist.Limits{Messages: historyChunk, Filters: []msg.Filter{h.q.Filter}})
 }
 
 // readBack reads the last offsets of the range, newest first. If one read does
-// not get through them (large messages), it looks at fewer; if there is nothing
-// in them (offsets have gaps), at more.
+// not get through them (large messages, or many to pass over), it looks at fewer;
+// if there is nothing in them, at more.
 func (h *history) readBack() (over bool, err error) {
 	from := h.lo
 	if h.hi-h.lo >= h.window {

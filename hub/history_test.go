@@ -227,7 +227,7 @@ func TestHistoryIsAnsweredOnce(t *testing.T) {
 	c, g, stop := openReadGate(t)
 	answers := make(chan error, 10)
 	ask := func() {
-		c.History(msg.HistoryQuery{Filter: levels("none")}, func(_ msg.HistoryResult, err error) { answers <- err })
+		c.History(msg.HistoryQuery{Filter: levels("t"), Limit: 1000}, func(_ msg.HistoryResult, err error) { answers <- err })
 	}
 	ask()
 	await(t, g.arrived)
@@ -298,10 +298,10 @@ func (g *farGate) Read(ns string, from, to msg.Offset, l persist.Limits) ([]*msg
 // one that the second turns of the long ones wait for.
 func TestHistoryTakesTurns(t *testing.T) {
 	g := &readGate{Store: newMem(t), arrived: make(chan struct{}), proceed: make(chan error)}
-	far := &farGate{Store: g, beyond: historyTurn * historyChunk, released: make(chan struct{})}
+	far := &farGate{Store: g, beyond: historyTurn * persist.ScanMessages, released: make(chan struct{})}
 	h := open(t, far, nil)
 	c := connect(t, h, msg.SessionParams{})
-	for range 10 * historyChunk {
+	for range (historyTurn + 1) * persist.ScanMessages {
 		c.publish("t", "x", 1, func(msg.Offset, error) {})
 	}
 	c.store("t", "last")

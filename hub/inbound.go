@@ -1,6 +1,8 @@
 package hub
 
 import (
+	"cmp"
+
 	"parley/msg"
 )
 
@@ -12,23 +14,26 @@ import (
 // what replays read from the log, for the same reason; then what was read back from the log; then the queue; and when that is empty and the
 // session lags, the next chunk of the log is asked for.
 type inbound struct {
-	redo     []flight   // to be fetched and sent again
-	side     []sideItem // to be fetched
-	sideRefs int        // of side: regs of all items
-	fetched  []item     // of redo, side and replays, read
-	replays  []*replay  // to be read
-	backlog  []item     // read from the log: older than anything in queue
-	queue    queue
-	lag      lag
-	away     []span     // absences while lagging: nothing was collected at QoS 0
-	back     mark       // where the last absence ended
-	reading  bool       // a reader works, or is about to
-	taken    bool       // a reader has a task of this generation
-	gaps     []gap      // to be told of
-	gate     int        // filters on their way to disk: nothing is delivered until they are
-	parked   bool       // without a connection, and not in the index: the lag is up to the head
-	covered  msg.Offset // what is stored up to it comes from the log, if at all
-	restored restored
+	redo      []flight   // to be fetched and sent again
+	later     []flight   // the same, at their places in the log; by offset
+	side      []sideItem // to be fetched
+	sideRefs  int        // of side: regs of all items
+	fetched   []item     // of redo, side and replays, read
+	replays   []*replay  // to be read
+	backlog   []item     // read from the log: older than anything in queue
+	queue     queue
+	lag       lag
+	away      []span     // absences while lagging: nothing was collected at QoS 0
+	back      mark       // where the last absence ended
+	reading   bool       // a reader works, or is about to
+	taken     bool       // a reader has a task of this generation
+	gaps      []gap      // to be told of
+	postponed int        // of unacked: come with the log, and have not come yet
+	gate      int        // filters on their way to disk: nothing is delivered until they are
+	pushed    msg.Offset // newest stored message that came by; the shard hands them out in order
+	parked    bool       // without a connection, and not in the index: the lag is up to the head
+	covered   msg.Offset // what is stored up to it comes from the log, if at all
+	restored  restored
 
 	unacked  map[uint64]flight // by ref
 	waiting  int               // of them: for a peer that speaks QoS 2, which this one does not
@@ -135,6 +140,7 @@ func (s *Session) dropInbound() {
 func (s *Session) push(e *entry, m *msg.Message, regs []*registration) (taken, wake bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.in.pushed = max(s.in.pushed, e.offset)
 	if s.in.parked || e.offset != 0 && e.offset <= s.in.covered {
 		return false, false
 	}
@@ -209,7 +215,7 @@ func (s *Session) mayReceive(m *msg.Message) bool {
 		s.hub.drops.own.Inc()
 		return false
 	}
-	if w := s.who.Load(); m.Restrict != nil && !m.Restrict.Allows(s.id, w.id.User, w.role) {
+	if w := s.who.Load(); m.Restrict != nil && !m.Restrict.Allows(cmp.Or(w.session, s.id), w.id.User, w.role) {
 		s.hub.drops.restricted.Inc()
 		return false
 	}
@@ -275,7 +281,7 @@ func (c *hold) Next(d *msg.Delivery) bool {
 		}
 		q, ok := s.fit(it, m)
 		if !ok {
-			delete(s.in.unacked, it.ref)
+			s.in.forget(it.ref)
 			s.pop(src)
 			s.touch()
 			continue
@@ -302,8 +308,11 @@ func (c *hold) Next(d *msg.Delivery) bool {
 func (in *inbound) takeOff(d *msg.Delivery, it *item, m *msg.Message) {
 	if it.ref != 0 {
 		f := in.unacked[it.ref]
+		if f.later {
+			f = in.renumber(f)
+		}
 		f.resend = false
-		in.unacked[it.ref] = f
+		in.unacked[f.ref] = f
 		d.Ref, d.PacketID, d.Redelivered = f.ref, f.packetID, true
 		return
 	}

@@ -24,7 +24,7 @@ func (p *hold) degrade(q msg.QoS) msg.QoS {
 
 // inFlight is how much of the window is taken. s.mu is held, and s has a hold.
 func (s *Session) inFlight() int {
-	n := len(s.in.unacked)
+	n := len(s.in.unacked) - s.in.postponed
 	if half := s.hold.params.Window / 2; s.in.waiting > half {
 		n -= s.in.waiting - half
 	}

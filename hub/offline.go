@@ -23,6 +23,7 @@ type flight struct {
 	replayed bool
 	received uint64 // at QoS 2: the peer has it, PUBREL comes next; in the order of the PUBRECs
 	resend   bool   // was sent on an earlier connection and not yet on this one
+	later    bool   // is sent again when the log is read where it lies, see inorder.go
 }
 
 // span is a part of the log, [from, to]; to = 0 while it lasts.
@@ -62,7 +63,7 @@ func (s *Session) goOffline(head msg.Offset) {
 	}
 	in.side = append(side, in.side...)
 	in.sideRefs += sideRefs(side)
-	in.fetched, in.redo, in.reading, in.taken = nil, nil, false, false
+	in.fetched, in.redo, in.later, in.reading, in.taken = nil, nil, nil, false, false
 	var from, to msg.Offset
 	note := func(o msg.Offset) {
 		if o != 0 && from == 0 {
@@ -108,18 +109,21 @@ func (in *inbound) comeBack(head msg.Offset, seq uint64, exact bool) {
 	for ref, f := range in.unacked {
 		switch {
 		case !exact && f.waitsForExact():
-			f.resend = false
+			f.resend, f.later = false, false
 			in.waiting++
 		case f.received == 0:
 			f.resend = true
 			if !exact {
 				f.qos = min(f.qos, 1)
 			}
-			in.redo = append(in.redo, f)
+			if !in.postpone(&f) {
+				in.redo = append(in.redo, f)
+			}
 		}
 		in.unacked[ref] = f
 	}
 	slices.SortFunc(in.redo, byRef)
+	in.sortLater()
 }
 
 func byRef(a, b flight) int { return cmp.Compare(a.ref, b.ref) }

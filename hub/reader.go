@@ -120,6 +120,7 @@ func (c *hold) sideRead(items []sideItem) {
 type task struct {
 	gen   uint64
 	redo  []flight
+	later []flight
 	side  []sideItem
 	past  []cursor
 	lag   lag
@@ -147,9 +148,10 @@ func (s *Session) readMore() {
 	case len(t.side) > 0:
 		items = s.readSide(&t)
 	case len(t.past) > 0:
-		items, err = s.readReplays(t.past)
+		items, err = s.readReplays(&t)
 	case t.lag.on:
 		items, next, err = s.readLag(&t)
+		items = s.merge(&t, items, next)
 	}
 	s.mu.Lock()
 	defer s.wakeAfterUnlock()
@@ -188,7 +190,7 @@ func (s *Session) nextTask() (task, bool) {
 	s.in.taken = true
 	t := task{
 		gen: s.gen, redo: slices.Clone(s.in.redo[:min(sideChunk, len(s.in.redo))]), side: s.in.side[:min(sideChunk, len(s.in.side))],
-		past: s.in.cursors(), lag: s.in.lag, away: s.in.away, done: s.in.restored.done, doubt: s.in.restored.doubt,
+		later: slices.Clone(s.in.later), past: s.in.cursors(), lag: s.in.lag, away: s.in.away, done: s.in.restored.done, doubt: s.in.restored.doubt,
 	}
 	if t.lag.on || len(t.redo) > 0 {
 		t.regs = make([]*registration, 0, len(s.regs))
@@ -225,7 +227,7 @@ func (s *Session) readRedo(t *task) []item {
 		}
 		t.gaps = append(t.gaps, gap{filter: f.filter(), first: f.offset, last: f.offset, count: 1, reason: reasonRetention})
 		s.mu.Lock()
-		delete(s.in.unacked, f.ref)
+		s.in.forget(f.ref)
 		s.touch()
 		s.mu.Unlock()
 	}
@@ -372,6 +374,7 @@ func (s *Session) caughtUp(l lag, items []item, next msg.Offset, err error) {
 		return
 	}
 	s.in.backlog = append(s.in.backlog, items...)
+	s.in.reached(next)
 	switch {
 	case next <= l.to:
 		s.in.lag.from = next

@@ -33,7 +33,7 @@ type Session struct {
 	touched bool
 
 	// owned by the committer
-	stalled int // its ops that wait for a full store
+	stalled int // its steps of QoS 2 that wait for a full store
 
 	contest *contest // guarded by ns.mu; nil: it has not changed hands
 
@@ -59,6 +59,9 @@ type Session struct {
 type person struct {
 	id   *auth.Identity
 	role string
+	// session is the id by which others know the connection if it came with one
+	// of its own (WAMP) and the session has another; 0 = the session's.
+	session uint64
 }
 
 // hold is one connection's hold on a session (subproto.Session). Another

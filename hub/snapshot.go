@@ -129,7 +129,7 @@ func (s *Session) next(handled msg.Offset) msg.Offset {
 	if in.lag.on {
 		return in.lag.from
 	}
-	return handled + 1
+	return max(handled, in.pushed) + 1
 }
 
 // pendingSide lists the retained values that are still to be sent.
@@ -245,7 +245,7 @@ func (ns *namespace) restore(name string, st *sessionState) error {
 	if st.role != "" {
 		identity.Roles = []string{st.role}
 	}
-	s.who.Store(&person{identity, identity.Role()})
+	s.who.Store(&person{id: identity, role: identity.Role()})
 	if s.id == 0 || h.sessions[s.id] != nil {
 		return fmt.Errorf("id %d is in use", s.id)
 	}
@@ -334,6 +334,7 @@ func (s *Session) restoreFlights(st *sessionState) {
 				fl.regs = []*registration{r}
 			}
 		}
+		fl.later = fl.isLater(st.next)
 		if in.unacked == nil {
 			in.unacked = map[uint64]flight{}
 		}

@@ -7,7 +7,9 @@
 // A batch is committed whole or not at all. When done is called without an
 // error everything in the batch survives a kill and a power cut. Batches
 // complete in the order they were given; offsets strictly grow within a
-// namespace, in the order of the batch; gaps are legal. Nothing may assume
+// namespace, in the order of the batch, whatever the retention class; gaps are
+// legal. A message goes only with its segment (Retention.Drop), and what went is
+// told (Retention.Missed). Nothing may assume
 // dense offsets or one transaction over several namespaces' reads.
 //
 // # Ownership

@@ -133,7 +133,8 @@ type Store interface {
 	// done, and must not block. Call it before the first Commit.
 	Follow(f func([]Append))
 	// State reports a namespace, creating it if it does not exist, and shows
-	// its state to v, which must not call Commit, State, Drop or Forget. A
+	// its state to v, which must not call Commit, State, Drop or Forget. With a
+	// visitor it fails once the store has (ErrFailed): the state is unknown. A
 	// checkpoint's positions beyond the head or the newest control count as these.
 	State(namespace string, v Visitor) (Info, error)
 	Retention

@@ -3,8 +3,8 @@ package load
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -81,7 +81,12 @@ func (g *Acked) Run(ctx context.Context, d time.Duration, most int, timed bool) 
 		})
 	}
 	running.Wait()
-	return time.Since(begin), errors.Join(errs...)
+	took := time.Since(begin)
+	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
+	if len(errs) > 0 {
+		return took, fmt.Errorf("%d of %d publishers failed, one of them: %w", len(errs), len(g.pubs), errs[0])
+	}
+	return took, nil
 }
 
 // ackPatience bounds the wait for an acknowledgement.

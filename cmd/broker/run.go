@@ -44,6 +44,9 @@ type Running struct {
 // failed. Any number of brokers may run in one process.
 func Run(ctx context.Context, c *config.Config, log *slog.Logger, ready func(Running)) error {
 	store, err := bolt.Open(c.Data, bolt.Options{MaxBytes: c.Store.MaxBytes, Sync: bolt.Sync(c.Store.Sync)})
+	if errors.Is(err, persist.ErrCorrupt) {
+		err = fmt.Errorf("%w\n'broker store check %s' lists everything that is wrong; docs/operations.md says what to do", err, c.Data)
+	}
 	if err != nil {
 		return err
 	}

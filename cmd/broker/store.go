@@ -131,6 +131,10 @@ func tableNames(prefix string) string {
 		return "wills"
 	case "s/":
 		return "sessions"
+	case "g/":
+		return "shared groups"
+	case "k/":
+		return "idempotency keys"
 	}
 	return fmt.Sprintf("other entries (%q)", prefix)
 }
@@ -155,6 +159,9 @@ func printStats(out io.Writer, st *bolt.Stats) error {
 		for _, class := range sortedKeys(classes) {
 			c := classes[class]
 			fmt.Fprintf(w, "  class %d\t%d messages, %s, %d segments\n", class, c.Messages, sizeText(c.Bytes), c.First)
+		}
+		if n.Dropped > 0 {
+			fmt.Fprintf(w, "  dropped\t%d messages, of which %d are kept for sessions or as retained; %d summaries\n", n.Dropped, n.Kept, n.Summaries)
 		}
 		fmt.Fprintf(w, "  control records\t%d\n", n.Controls)
 		for _, prefix := range sortedKeys(n.Table) {

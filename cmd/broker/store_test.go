@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -50,7 +52,7 @@ func filled(t *testing.T, count int) (dir string) {
 func TestStoreCommandLines(t *testing.T) {
 	dir, empty := filled(t, 100), t.TempDir()
 	backup := filepath.Join(t.TempDir(), "b.db")
-	damaged := filepath.Join(t.TempDir(), "damaged.db")
+	damaged := filepath.Join(t.TempDir(), bolt.FileName)
 	content, err := os.ReadFile(filepath.Join(dir, bolt.FileName))
 	if err != nil {
 		t.Fatal(err)
@@ -70,6 +72,7 @@ func TestStoreCommandLines(t *testing.T) {
 		{"check what is damaged", []string{"store", "check", damaged}, damaged + `: namespace "default", class 0, segment from offset 1: offset 42: record checksum…`, "is damaged: 1 problems", exitFailed},
 		{"check nothing", []string{"store", "check", empty}, "", "no such file", exitUsage},
 		{"check without a store", []string{"store", "check"}, "", "accepts 1 arg(s)", exitUsage},
+		{"serve what is damaged", []string{"serve", "--listen", "127.0.0.1:0", "--data", filepath.Dir(damaged)}, "", "'broker store check " + filepath.Dir(damaged) + "' lists everything that is wrong; docs/operations.md", exitFailed},
 		{"stats", []string{"store", "stats", dir}, "file    " + dir + "/parley.db\nformat  2\n…", "", exitOK},
 		{"stats of what is damaged", []string{"store", "stats", damaged}, "", "offset 42", exitFailed},
 		{"compact", []string{"store", "compact", dir}, dir + "/parley.db: …", "", exitOK},
@@ -266,5 +269,44 @@ func TestCompactKilled(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(filepath.Join(dir, "*compact*")); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
+	}
+}
+
+// An answer that is cut short, or is no store, leaves no file behind.
+func TestBackupThatIsCutShort(t *testing.T) {
+	good, err := os.ReadFile(filepath.Join(filled(t, 100), bolt.FileName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		says int
+		sent []byte
+		errs string
+	}{
+		"cut short":  {len(good), good[:len(good)/2], "unexpected EOF"},
+		"cut before": {12 << 10, good[:12<<10], "truncated"},
+		"no store":   {5, []byte("hello"), "store: corrupt"},
+		"as it is":   {len(good), good, ""},
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", fmt.Sprint(tc.says))
+			_, _ = w.Write(tc.sent)
+		}))
+		dir := t.TempDir()
+		out, errs, code := shell(t, "", nil, "store", "backup", server.URL, filepath.Join(dir, "b.db"))
+		server.Close()
+		left, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if tc.errs == "" {
+			if code != exitOK || len(left) != 1 {
+				t.Errorf("%s: %d %s%s, %v", name, code, out, errs, left)
+			}
+			continue
+		}
+		if code != exitFailed || !strings.Contains(errs, tc.errs) || len(left) > 0 {
+			t.Errorf("%s: %d %s%s, left behind %v", name, code, out, errs, left)
+		}
 	}
 }

@@ -50,7 +50,7 @@ export async function openBare({ url, protocol = "json", token, user, secret, da
   pong = connect.pong === true;
 
   return {
-    opened: { protocol: socket.protocol, connect },
+    opened: { protocol: socket.protocol, connect, data: connect.data },
     subscribe: async ({ filter, options }) => (await send({ subscribe: { channel: filter, ...options } })).subscribe,
     unsubscribe: ({ filter }) => send({ unsubscribe: { channel: filter } }).then(() => ({})),
     publish: ({ topic, payload, retain = false }) => send(retain

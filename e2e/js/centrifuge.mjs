@@ -10,7 +10,8 @@ import { burst } from "./bytes.mjs";
 // {subscribed, …} of a subscription, {connected} again, {data} of a message push,
 // and with pongs {pong, handled}: how many publications had come before the ping
 // that the SDK answers, and how many of them its handlers have returned from.
-export async function openCentrifuge(subprotocol, { url, token = "", user, secret, data, reconnect = 60000, pongs = false }, events) {
+// late {filter, after} subscribes while that many publications have come.
+export async function openCentrifuge(subprotocol, { url, token = "", user, secret, data, reconnect = 60000, pongs = false, late }, events) {
   let socket = null;
   let came = 0, handled = 0, before = 0;
   class Offering extends WebSocket {
@@ -38,7 +39,7 @@ export async function openCentrifuge(subprotocol, { url, token = "", user, secre
     events("message", {
       topic: tags?.topic ?? channel, payload: data, encoding: tags?.encoding, offset: offset ?? (tags?.offset && Number(tags.offset)), via: tags?.via, retained: tags?.retained === "true", tags, server,
     });
-    handled++;
+    if (++handled === late?.after) methods.subscribe(late);
   };
   client.on("publication", (publication) => received(publication.channel, true)(publication));
   client.on("message", ({ data }) => events("push", { data }));
@@ -54,7 +55,7 @@ export async function openCentrifuge(subprotocol, { url, token = "", user, secre
   });
   client.on("connected", (context) => events("push", { connected: context.data ?? {} }));
 
-  return {
+  const methods = {
     opened: { protocol: socket.protocol, client: connected.client, data: connected.data },
     subscribe: ({ filter, options }) => new Promise((resolve, reject) => {
       const subscription = client.newSubscription(filter, options);
@@ -85,4 +86,5 @@ export async function openCentrifuge(subprotocol, { url, token = "", user, secre
     drop: async () => socket.terminate(),
     close: async () => client.disconnect(),
   };
+  return methods;
 }

@@ -283,9 +283,9 @@ func (s *survey) describe(name string) string {
 		return fmt.Sprintf("namespace %q", name[1:])
 	case isSegment(name):
 		return fmt.Sprintf("%s, class %d, segment from offset %d", id(), name[5], binary.BigEndian.Uint64([]byte(name[6:])))
-	case len(name) >= 5 && name[0] == 'c':
+	case len(name) == 5 && name[0] == 'c':
 		return id() + ", controls"
-	case len(name) >= 5 && name[0] == 't':
+	case len(name) == 5 && name[0] == 't':
 		return id() + ", checkpoint table"
 	case len(name) == 5 && name[0] == 'x':
 		return id() + ", index"

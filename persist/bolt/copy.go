@@ -22,8 +22,7 @@ const (
 
 // copying makes a new file with the same content, without what is free in the
 // old one. It does so while the store serves: segments only ever grow at their
-// end and vanish from their beginning, so they are copied ahead, in many short
-// transactions; a last transaction, which makes the copy that of one moment,
+// end and vanish as a whole, so they are copied ahead, in many short transactions; a last transaction, which makes the copy that of one moment,
 // takes what has been added since, and everything that is not log.
 //
 // A long transaction would be simpler. But pages freed while it is open cannot
@@ -213,32 +212,18 @@ func (c *copying) finish(tx *bbolt.Tx) error {
 	return w.end(err)
 }
 
-// forget drops from dst what has been trimmed in the meantime.
+// forget drops from dst the segments that have been dropped in the meantime. They
+// vanish whole; one that began anew would be copied anew.
 func (c *copying) forget(tx *bbolt.Tx) error {
 	for name, have := range c.ahead {
-		b := tx.Bucket([]byte(name))
-		var first []byte
-		if b != nil {
-			first, _ = b.Cursor().First()
-			if bytes.Equal(first, have.first) {
+		if b := tx.Bucket([]byte(name)); b != nil {
+			if first, _ := b.Cursor().First(); bytes.Equal(first, have.first) {
 				continue
 			}
 		}
-		err := c.dst.Update(func(dst *bbolt.Tx) error {
-			if first == nil || bytes.Compare(first, have.last) > 0 {
-				delete(c.ahead, name)
-				return dst.DeleteBucket([]byte(name))
-			}
-			cur := dst.Bucket([]byte(name)).Cursor()
-			for k, _ := cur.First(); k != nil && bytes.Compare(k, first) < 0; k, _ = cur.First() {
-				if err := cur.Delete(); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			return fmt.Errorf("drop what was trimmed: %w", err)
+		delete(c.ahead, name)
+		if err := c.dst.Update(func(dst *bbolt.Tx) error { return dst.DeleteBucket([]byte(name)) }); err != nil {
+			return fmt.Errorf("drop a segment that is gone: %w", err)
 		}
 	}
 	return nil

@@ -222,6 +222,9 @@ func (d *drop) tryRemove(sum []byte) error {
 	err := s.write(int64(2*len(sum))+24*s.pageSize, false, func(tx *bbolt.Tx) error {
 		return d.apply(tx, &after, sum)
 	})
+	if errors.Is(err, persist.ErrFailed) {
+		return err // it may have been removed: better not to look for it
+	}
 	if err != nil {
 		s.take(n, before)
 		return err

@@ -1,6 +1,31 @@
 package bolt
 
-import "golang.org/x/sys/unix"
+import (
+	"reflect"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// WriteAt is how bbolt writes pages.
+type WriteAt = func(b []byte, at int64) (int, error)
+
+// Intercept puts hook into the place of the function that bbolt writes pages
+// with; next is that function. The field is bbolt's own.
+func (s *Store) Intercept(hook func(next WriteAt, b []byte, at int64) (int, error)) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	f := reflect.ValueOf(s.db).Elem().FieldByName("ops").FieldByName("writeAt")
+	field := (*WriteAt)(unsafe.Pointer(f.UnsafeAddr()))
+	next := *field
+	*field = func(b []byte, at int64) (int, error) { return hook(next, b, at) }
+}
+
+// Syncs tells whether bbolt syncs what it writes.
+func (s *Store) Syncs() bool { return !s.db.NoSync }
+
+// Descriptor is bbolt's own.
+func (s *Store) Descriptor() int { return int(s.file.Fd()) }
 
 // Pretend makes the store believe that size bytes of the file are allocated, so
 // that a lack of room is found by bbolt, in the middle of a commit.

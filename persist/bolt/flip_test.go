@@ -37,8 +37,51 @@ func everything(s *bolt.Store) (string, error) {
 			}
 			from = next
 		}
+		if err := retention(&out, s, ns); err != nil {
+			return "", err
+		}
 	}
 	return out.String(), nil
+}
+
+// retention renders what the store says about segments and what was dropped,
+// and what it finds with the help of its index.
+func retention(out *bytes.Buffer, s *bolt.Store, ns string) error {
+	segments, err := s.Segments(ns)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "%+v\n", segments)
+	for _, pattern := range []string{"#", "t", "t/1", "u/+", "u/7/#"} {
+		filters := []msg.Filter{{Pattern: pattern}}
+		m, err := s.Missed(ns, filters, 1, 0)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "%s missed %+v, may hold", pattern, m)
+		for _, seg := range segments {
+			may, err := s.MayHold(ns, seg, filters)
+			if err != nil {
+				return err
+			}
+			fmt.Fprint(out, " ", may)
+		}
+		for from, end := msg.Offset(1), segments; len(end) > 0; {
+			ms, next, err := s.Read(ns, from, 0, persist.Limits{Filters: filters})
+			if err != nil {
+				return err
+			}
+			for _, m := range ms {
+				fmt.Fprint(out, " ", m.Offset)
+			}
+			if next == from {
+				break
+			}
+			from = next
+		}
+		fmt.Fprintln(out)
+	}
+	return nil
 }
 
 // flips is how many triples of bits TestFlippedBits flips; more find more.

@@ -9,12 +9,14 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"go.etcd.io/bbolt"
 
+	"parley/msg"
 	"parley/persist"
 	"parley/persist/bolt"
 )
@@ -73,6 +75,17 @@ func filled(t *testing.T, dir string) string {
 	}
 	if err := trim(s, 100); err != nil {
 		t.Fatal(err)
+	}
+	write(t, s, 300, func(i int) uint8 { return uint8(i % 3) }, func(i int) string { return fmt.Sprintf("u/%d", i%70) })
+	for _, class := range []uint8{0, 1, 1, 2} {
+		segments, err := s.Segments("a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := slices.IndexFunc(segments, func(s persist.Segment) bool { return s.Class == class })
+		if err := s.Drop("a", segments[i], []msg.Offset{segments[i].First, segments[i].Last}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)

@@ -2,6 +2,7 @@ package bolt
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -39,6 +40,13 @@ func (s *Store) state(namespace string, v persist.Visitor) (i persist.Info, err 
 	i = persist.Info{Epoch: n.epochName(), Head: n.newest, At: n.at, AtControl: n.atControl}
 	if first := n.oldest(); first <= n.newest {
 		i.First = first
+	}
+	if v.Put != nil || v.Control != nil {
+		// What failed may be there all the same, but for the log, of which nothing
+		// beyond the head is read.
+		if err := s.writable(); errors.Is(err, persist.ErrFailed) {
+			return i, err
+		}
 	}
 	if v.Put != nil {
 		if err := s.visitTable(n, v.Put); err != nil {

@@ -31,6 +31,9 @@ type NamespaceStats struct {
 	Messages   uint64                `json:"messages"`
 	Bytes      int64                 `json:"bytes"` // of records
 	Newest     int64                 `json:"newest_unix_ms"`
+	Kept       uint64                `json:"kept"`      // messages that outlived their segment
+	Summaries  uint64                `json:"summaries"` // of dropped segments
+	Dropped    uint64                `json:"dropped"`   // messages, kept ones among them
 	Controls   uint64                `json:"controls"`
 	Table      map[string]TableStats `json:"table"` // by the beginning of the keys, up to the first /
 	Segments   []SegmentStats        `json:"segments"`
@@ -89,6 +92,7 @@ func (s *survey) summarize(meta metaPage, reached uint64) {
 		if b.name[0] == 'n' {
 			if n := spaces[b.info.id]; n != nil {
 				n.Epoch, n.Checkpoint, n.Head = b.info.epochName(), b.info.at, max(n.Head, b.info.head)
+				n.Dropped = b.info.dropped
 			}
 			continue
 		}
@@ -122,6 +126,10 @@ func (n *NamespaceStats) add(b *bucketSurvey) {
 		n.Bytes += b.bytes
 		n.Head, n.Newest = max(n.Head, msg.Offset(b.last)), max(n.Newest, b.time)
 		n.Segments = append(n.Segments, SegmentStats{b.name[5], msg.Offset(b.first), msg.Offset(b.last), b.entries, b.bytes})
+	case b.name[0] == 'k':
+		n.Kept += b.entries
+	case b.name[0] == 'd':
+		n.Summaries += b.entries
 	case b.name[0] == 'c':
 		n.Controls += b.entries
 	case b.name[0] == 't':

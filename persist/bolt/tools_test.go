@@ -420,3 +420,88 @@ func epoch(t *testing.T, s *bolt.Store) string {
 	}
 	return i.Epoch
 }
+
+// The tools know retention classes, kept messages, summaries and indexes.
+func TestToolsOfAStoreWithDroppedSegments(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, bolt.Options{SegmentMessages: 50})
+	for n := range 40 {
+		var failed error
+		b := &persist.Batch{}
+		for i := range 10 {
+			m := &msg.Message{Topic: fmt.Sprintf("t/%d", i), QoS: 1, Payload: msg.Bytes(fmt.Appendf(nil, "%d", n*10+i))}
+			b.Appends = append(b.Appends, persist.Append{Namespace: "a", Class: uint8(i % 3), Message: m})
+		}
+		s.Commit(b, func(err error) { failed = err })
+		if failed != nil {
+			t.Fatal(failed)
+		}
+	}
+	states(t, s)
+	segments, err := s.Segments("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	keep := []msg.Offset{segments[0].First, segments[0].First + 10}
+	if err := s.Drop("a", segments[0], keep); err != nil {
+		t.Fatal(err)
+	}
+	want := contents(t, s)
+	f, err := s.Snapshot(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	snapshot := filepath.Join(t.TempDir(), "snapshot")
+	if err := bolt.Receive(snapshot, func(to *os.File) error {
+		defer to.Close()
+		_, err := io.Copy(to, f)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := bolt.Compact(dir, nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{snapshot, dir} {
+		if got := contents(t, reopened(t, path)); !slices.Equal(got, want) {
+			t.Errorf("%s: %d lines, want %d", path, len(got), len(want))
+		}
+		r, err := bolt.Check(path, nil)
+		if err != nil || len(r.Problems) > 0 {
+			t.Fatalf("%v %v", err, r.Problems)
+		}
+		n := r.Stats.Namespaces[0]
+		classes := map[uint8]uint64{}
+		for _, seg := range n.Segments {
+			classes[seg.Class] += seg.Messages
+		}
+		if n.Head != 400 || n.Kept != 2 || n.Summaries != 1 || n.Dropped != 50 || n.Messages != 350 ||
+			classes[segments[0].Class] != 160-50 || len(classes) != 3 {
+			t.Errorf("%+v, by class %v", n, classes)
+		}
+	}
+}
+
+// A file of the format before is checked and read as it is.
+func TestToolsOfFormat1(t *testing.T) {
+	dir := format1(t)
+	r, err := bolt.Check(dir, nil)
+	if err != nil || len(r.Problems) > 0 || r.Stats.Format != 1 || r.Stats.Namespaces[0].Messages != 160 {
+		t.Fatalf("%v %+v", err, r)
+	}
+	backup := filepath.Join(t.TempDir(), "b.db")
+	if err := bolt.Backup(dir, backup, nil); err != nil {
+		t.Fatal(err)
+	}
+	fresh := filepath.Join(t.TempDir(), "data")
+	if err := bolt.Restore(backup, fresh, false, nil); err != nil {
+		t.Fatal(err)
+	}
+	if ms, err := readAll(open(t, fresh, bolt.Options{})); err != nil || len(ms) != 160 {
+		t.Errorf("%d messages, %v", len(ms), err)
+	}
+}

@@ -10,12 +10,16 @@ import (
 // subscriptions want: so many times the window of (delivery, channel).
 const pairsPerWindow = 4
 
+// keptBytes bounds the messages that are kept to be pushed again, see flight.m.
+const keptBytes = 256 << 10
+
 // acks remembers what was pushed with a guarantee and is not acknowledged: at
 // most a window of deliveries, in the order they were pushed.
 type acks struct {
 	window  int
 	flights []flight
 	pairs   int    // channels of all flights
+	bytes   int    // of the messages kept
 	seq     uint64 // of the last one
 }
 
@@ -26,6 +30,25 @@ type flight struct {
 	offset   msg.Offset
 	ch       *channel
 	more     []*channel
+	// m is kept while the client may still subscribe to one of the channels: its
+	// SDK drops what comes between that and the reply, and so it is pushed again.
+	m        *msg.Message
+	retained bool
+}
+
+// size is what the message kept counts.
+func (f *flight) size() int {
+	if f.m == nil {
+		return 0
+	}
+	return f.m.Size()
+}
+
+// keep keeps the message if it may have to be pushed again.
+func (f *flight) keep(d *msg.Delivery) {
+	if f.ch.resumed || slices.ContainsFunc(f.more, func(ch *channel) bool { return ch.resumed }) {
+		f.m, f.retained = d.Message, d.Retained
+	}
 }
 
 func (f *flight) add(ch *channel) {
@@ -54,14 +77,17 @@ func (a *acks) add(f flight) {
 	f.seq = a.seq
 	a.flights = append(a.flights, f)
 	a.pairs += 1 + len(f.more)
+	a.bytes += f.size()
 }
 
 // full tells that nothing more may be pushed before something is acknowledged.
-func (a *acks) full() bool { return a.pairs >= pairsPerWindow*a.window && a.window > 0 }
+func (a *acks) full() bool {
+	return a.window > 0 && (a.pairs >= pairsPerWindow*a.window || a.bytes >= keptBytes)
+}
 
 // due tells that half of what may be unacknowledged is.
 func (a *acks) due() bool {
-	return a.pairs > 0 && (2*len(a.flights) >= a.window || 2*a.pairs >= pairsPerWindow*a.window)
+	return a.pairs > 0 && (2*len(a.flights) >= a.window || 2*a.pairs >= pairsPerWindow*a.window || 2*a.bytes >= keptBytes)
 }
 
 // cover acknowledges everything up to seq.
@@ -69,6 +95,7 @@ func (a *acks) cover(seq uint64, ack func(ref uint64)) {
 	n := 0
 	for n < len(a.flights) && a.flights[n].seq <= seq {
 		a.pairs -= 1 + len(a.flights[n].more)
+		a.bytes -= a.flights[n].size()
 		ack(a.flights[n].ref)
 		n++
 	}
@@ -86,6 +113,7 @@ func (a *acks) through(ch *channel, last msg.Offset, ack func(ref uint64)) {
 				a.pairs--
 			}
 			if empty {
+				a.bytes -= f.size()
 				ack(f.ref)
 				continue
 			}
@@ -95,6 +123,22 @@ func (a *acks) through(ch *channel, last msg.Offset, ack func(ref uint64)) {
 	clear(a.flights[len(kept):])
 	a.flights = kept
 	a.shrink()
+}
+
+// take removes the deliveries that ch has not acknowledged and whose message is
+// kept, and returns them.
+func (a *acks) take(ch *channel) (taken []flight) {
+	a.flights = slices.DeleteFunc(a.flights, func(f flight) bool {
+		if f.m == nil || f.ch != ch && !slices.Contains(f.more, ch) {
+			return false
+		}
+		a.pairs -= 1 + len(f.more)
+		a.bytes -= f.size()
+		taken = append(taken, f)
+		return true
+	})
+	a.shrink()
+	return taken
 }
 
 // drop acknowledges what only ch has still to acknowledge, in its place.

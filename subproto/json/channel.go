@@ -11,15 +11,17 @@ import (
 type channel struct {
 	name    string // as the client, or the connect reply, calls it
 	sub     msg.Subscription
-	encoded []byte // what all its pushes share
-	ready   bool   // its reply was sent: pushes may follow
-	resumed bool   // came with the session: the client may still subscribe to it
-	gap     bool   // the session has lost something of it, and the client's subscription has not heard yet
+	encoded []byte   // what all its pushes share
+	ready   bool     // its reply was sent: pushes may follow
+	resumed bool     // came with the session: the client may still subscribe to it
+	again   []flight // pushed before the client subscribed, to be pushed again after the reply
+	gap     bool     // the session has lost something of it, and the client's subscription has not heard yet
 
 	// while it is being subscribed
-	recover, strict bool // the client asked to continue from a position, or to be refused
-	lost            *msg.Gap
-	unrecovered     bool // it cannot
+	recover, strict bool     // the client asked to continue from a position, or to be refused
+	unrecovered     bool     // it cannot
+	lost            *msg.Gap // why not, if that is known
+	anew            string   // it is where it began: the epoch it has, and gets again with the retained values
 }
 
 // open adds a channel.
@@ -39,6 +41,10 @@ func (h *conn) forget(ch *channel) {
 	}
 	delete(h.channels, ch.name)
 	delete(h.filters, ch.sub.Filter)
+	for _, f := range ch.again { // of other channels too
+		h.acks.add(f)
+	}
+	ch.again = nil
 	h.acks.drop(ch, h.session.Ack)
 	if h.part != nil {
 		h.part.flight.remove(ch)
@@ -82,7 +88,8 @@ func (h *conn) subscribe(c *command) {
 	if h.durable || f.Group != "" {
 		sub.QoS = 1
 	}
-	known := c.epoch == h.epoch && f.Group == ""
+	known, begin := h.position(c.epoch, c.offset)
+	known = known && f.Group == ""
 	switch {
 	case c.recover && known:
 		sub.From = msg.Replay{Kind: msg.ReplayOffset, Offset: c.offset + 1}
@@ -102,6 +109,11 @@ func (h *conn) subscribe(c *command) {
 	ch.recover, ch.strict, ch.unrecovered = c.recover, c.strict, c.recover && !known
 	h.pending++
 	h.begin(c.id, ch, sub, subscribed)
+	if c.recover && known && begin {
+		ch.anew = c.epoch
+		sub.From = msg.Replay{}
+		h.session.Subscribe([]msg.Subscription{sub}, func([]msg.SubscribeResult) {})
+	}
 }
 
 // subscribing is the outcome of a Subscribe.
@@ -111,18 +123,23 @@ type subscribing struct {
 	res msg.SubscribeResult
 }
 
-// begin subscribes the channel as sub says.
+// begin subscribes the channel as sub says. Nothing is delivered before the
+// outcome, which lowers h.held.
 func (h *conn) begin(id uint32, ch *channel, sub msg.Subscription, apply func(*conn, *outcome)) {
 	old := ch.sub
 	ch.sub = sub
+	h.held++
 	h.session.Subscribe([]msg.Subscription{sub}, func(res []msg.SubscribeResult) {
 		h.box.Put(outcome{apply: apply, id: id, err: res[0].Err, what: subscribing{ch, old, res[0]}})
 	})
 }
 
 func subscribed(h *conn, o *outcome) {
+	h.held--
 	got := o.what.(subscribing)
 	ch, res := got.ch, &got.res
+	anew := ch.anew
+	ch.anew = ""
 	if h.channels[ch.name] != ch { // unsubscribed meanwhile
 		h.pending--
 		h.reply(&reply{id: o.id, kind: kindSubscribe, epoch: h.epoch})
@@ -146,6 +163,11 @@ func subscribed(h *conn, o *outcome) {
 	}
 	// The server keeps the position of a durable session, and of a group.
 	r.recoverable = r.positioned && !h.durable
+	if r.recoverable && ch.sub.From.Kind == msg.ReplayNone {
+		r.epoch = h.beginning(res.Start)
+	} else if anew != "" {
+		r.epoch = anew
+	}
 	switch from := ch.sub.From; {
 	case from.Kind == msg.ReplayOffset && ch.recover:
 		r.offset = from.Offset - 1
@@ -177,7 +199,10 @@ func (h *conn) unrecovered(id uint32, ch *channel, gap *msg.Gap) {
 }
 
 // attach is a subscribe to what the session holds already. It goes on where the
-// session is.
+// session is. What was pushed and is not acknowledged is pushed again after the
+// reply: what comes while it is subscribing an SDK drops (centrifuge-go) or gives to
+// the client instead (centrifuge-js), and the pongs that have come so far were sent
+// before that.
 func (h *conn) attach(c *command, ch *channel) {
 	if ch.name != c.channel {
 		delete(h.channels, ch.name)
@@ -187,11 +212,16 @@ func (h *conn) attach(c *command, ch *channel) {
 	ch.resumed = false
 	sub := ch.sub // with its handle: a delivery may have been pulled already
 	sub.QoS, sub.Retained, sub.From = max(1, sub.QoS), msg.RetainNone, msg.Replay{}
+	if !h.byHand {
+		ch.again = h.acks.take(ch)
+		h.part.again(ch)
+	}
 	h.pending++
 	h.begin(c.id, ch, sub, attachedTo)
 }
 
 func attachedTo(h *conn, o *outcome) {
+	h.held--
 	ch := o.what.(subscribing).ch
 	r := reply{id: o.id, kind: kindSubscribe, epoch: h.epoch, wasRecovering: true, recovered: !ch.gap}
 	ch.gap = false
@@ -199,6 +229,15 @@ func attachedTo(h *conn, o *outcome) {
 		h.forget(ch)
 	}
 	h.answer(&r, o.err)
+	for _, f := range ch.again {
+		marks := markRedelivered
+		if f.retained {
+			marks |= markRetained
+		}
+		h.sent(h.codec.push(h.buffer(), ch.encoded, h.codec.publication(f.m, marks)))
+		h.acks.add(f)
+	}
+	ch.again = nil
 }
 
 // unsubscribe succeeds also for what is not subscribed: for an error an SDK

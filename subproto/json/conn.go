@@ -46,6 +46,7 @@ type conn struct {
 	want     sessionRequest
 	durable  bool                // the session outlives the connection
 	gated    bool                // no deliveries yet: the client's first pong is awaited
+	held     int                 // none either: subscribes that have to be answered first
 	channels map[string]*channel // by name
 	filters  map[msg.Filter]*channel
 	handle   uint64 // last one given
@@ -258,6 +259,7 @@ func (h *conn) reply(r *reply) {
 type scratch struct {
 	out []byte // what goes into the next message
 	d   msg.Delivery
+	n   msg.Notice
 	r   reply
 }
 
@@ -302,7 +304,7 @@ func (h *conn) release() {
 		return
 	}
 	h.work = nil
-	w.d = msg.Delivery{}
+	w.d, w.n = msg.Delivery{}, msg.Notice{}
 	if cap(w.out) > 4*maxFrame {
 		w.out = nil
 	}

@@ -7,38 +7,46 @@ import (
 	"parley/msg"
 )
 
-// part is a delivery that there was no room for, or what is left of it.
+// part is a delivery that there was no room for, at all or for the rest of it.
 type part struct {
 	d      msg.Delivery
+	i      int    // of d.Matches, where to go on
 	flight flight // the channels it was pushed to
 }
 
-// deliver pulls from the session while there is room. The session bounds how
-// much is unacknowledged; acks.full bounds what many filters make of that.
+// deliver pulls from the session: notices always, deliveries while there is room.
+// The session bounds how much is unacknowledged; acks.full bounds what many
+// filters make of that.
 func (h *conn) deliver() {
 	if h.state != stateConnected {
 		return
 	}
-	d := &h.scratch().d
-	for h.state == stateConnected && h.c.Room() && !h.acks.full() && !(h.gated && h.part != nil) {
-		f, ok := h.next(d)
+	for n := &h.scratch().n; h.state == stateConnected && h.session.NextNotice(n); {
+		h.notice(n)
+	}
+	for d := &h.scratch().d; h.wants(); {
+		f, from, ok := h.next(d)
 		switch {
 		case !ok:
 			h.pingEarly()
 			return
 		case d.Notice != nil:
 			h.notice(d.Notice)
-		case h.gated: // it subscribes first
-			h.keep(d, 0, f)
-		case h.push(d, &f) && d.QoS == 0:
+		case h.push(d, from, &f) && d.QoS == 0:
 		case h.part != nil:
 		case f.ch == nil: // nobody wants it any more
 			h.session.Ack(d.Ref)
 		default:
+			f.keep(d)
 			h.acks.add(f)
 		}
 	}
 	h.pingEarly()
+}
+
+// wants tells whether deliveries may be pushed now.
+func (h *conn) wants() bool {
+	return h.state == stateConnected && !h.gated && h.held == 0 && h.c.Room() && !h.acks.full()
 }
 
 // pingEarly asks for an acknowledgement when half of the window waits for one.
@@ -49,25 +57,31 @@ func (h *conn) pingEarly() {
 }
 
 // next goes on with what is left, or with the next delivery.
-func (h *conn) next(d *msg.Delivery) (flight, bool) {
+func (h *conn) next(d *msg.Delivery) (f flight, from int, ok bool) {
 	if p := h.part; p != nil {
 		*d, h.part = p.d, nil
-		return p.flight, true
+		return p.flight, p.i, true
 	}
-	if !h.session.Next(d) {
-		return flight{}, false
+	ok = h.session.Next(d)
+	if ok && d.Notice == nil {
+		f = flight{ref: d.Ref, offset: d.Message.Offset}
 	}
-	if d.Notice != nil {
-		return flight{}, true
-	}
-	return flight{ref: d.Ref, offset: d.Message.Offset}, true
+	return f, 0, ok
 }
 
 // keep puts a delivery off, from its i-th match on: the matches are ours only
 // until the next Next.
 func (h *conn) keep(d *msg.Delivery, i int, f flight) {
-	h.part = &part{d: *d, flight: f}
-	h.part.d.Matches = slices.Clone(d.Matches[i:])
+	h.part = &part{d: *d, i: i, flight: f}
+	h.part.d.Matches = slices.Clone(d.Matches)
+}
+
+// again has a delivery that ch was pushed a part of pushed from its beginning.
+func (p *part) again(ch *channel) {
+	if p == nil || p.flight.ch != ch && !slices.Contains(p.flight.more, ch) {
+		return
+	}
+	p.i, p.d.Redelivered, p.flight.ch, p.flight.more = 0, true, nil, nil
 }
 
 // Keys of Message.Shared.
@@ -96,12 +110,13 @@ func (h *conn) publication(d *msg.Delivery) []byte {
 	return m.Shared(key, func() []byte { return h.codec.publication(m, marks) })
 }
 
-// push sends one push per subscription that wants the message, and notes in f
-// which; false if there was no room for all: many small filters make much of one
+// push sends one push per subscription that wants the message, from the given
+// match on, and notes in f which; false if there was no room for all: many small filters make much of one
 // large message.
-func (h *conn) push(d *msg.Delivery, f *flight) bool {
+func (h *conn) push(d *msg.Delivery, from int, f *flight) bool {
 	var pub []byte
-	for i, sub := range d.Matches {
+	for i := from; i < len(d.Matches); i++ {
+		sub := d.Matches[i]
 		ch := h.filters[sub.Filter]
 		if ch == nil || ch.sub.Handle != sub.Handle {
 			continue

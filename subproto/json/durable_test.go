@@ -302,3 +302,50 @@ func TestGroups(t *testing.T) {
 	a.c.Drop(io.EOF)
 	b.talk("< " + pub("$share/g/j/#", "j/1", 11, 2, ""))
 }
+
+// TestLateSubscribe: an SDK that subscribes when deliveries are under way drops
+// those that come before the reply; they come again after it, and no pong that was
+// sent meanwhile acknowledges them.
+func TestLateSubscribe(t *testing.T) {
+	e := New(Options{Attach: startHub(t).Attach})
+	c := open(t, e, subproto.Info{})
+	c.talk(durable(truck, fresh) + subscribe)
+	c.c.Drop(io.EOF)
+	publish(t, e, "t/1", 10, 11)
+	c = open(t, e, subproto.Info{})
+	c.talk(durable(`{"session":"truck-7","window":4}`, present) + "< {}\n> {}\n" +
+		"< " + pub("t/#", "t/1", 10, 1, "") + "\n< " + pub("t/#", "t/1", 11, 2, "") + "\n< {}\n" +
+		attach + "< " + pub("t/#", "t/1", 10, 1, redelivered) + "\n< " + pub("t/#", "t/1", 11, 2, redelivered) + `
+		> {}
+		< {}
+		> {"id":3,"rpc":{"method":"parley.ack","data":{"channel":"t/#","offset":1}}}
+		< {"id":3,"rpc":{"data":{}}}`)
+	c.c.Drop(io.EOF)
+	c = open(t, e, subproto.Info{})
+	c.talk(durable(truck, present) + "< {}\n> {}\n< " + pub("t/#", "t/1", 11, 2, redelivered) + `
+		> {"id":3,"unsubscribe":{"channel":"t/#"}}
+		< {"id":3,"unsubscribe":{}}`)
+}
+
+// TestKeptBounded: messages kept for that are bounded in bytes; more come as they
+// are acknowledged.
+func TestKeptBounded(t *testing.T) {
+	sub := msg.Subscription{Filter: msg.Filter{Pattern: "a"}, Handle: 1, QoS: 1}
+	s := &fakeSession{result: msg.AttachResult{Present: true, Subscriptions: []msg.Subscription{sub}}}
+	large := msg.Bytes([]byte(strings.Repeat("1", keptBytes/4)))
+	for i := range 20 {
+		s.give(msg.Delivery{Message: &msg.Message{Topic: "a", Offset: msg.Offset(i + 1), Payload: large}, Matches: []*msg.Subscription{&sub}, QoS: 1, Ref: uint64(i + 1)})
+	}
+	c := open(t, New(Options{Attach: s.attach}), subproto.Info{})
+	c.send(`{"id":1,"connect":{"data":{"session":"s"}}}`)
+	c.next()
+	for i := 0; i < 20; i++ {
+		if got := c.next(); got == "{}" {
+			if left := s.left(); left > 0 && left < 20-i-4 {
+				t.Fatalf("%d were pushed before an answer was due, %d are left", i, left)
+			}
+			c.send("{}")
+			i--
+		}
+	}
+}

@@ -259,3 +259,47 @@ func TestHistorySize(t *testing.T) {
 		t.Fatal(n, len(text))
 	}
 }
+
+// TestRecoveryOfRetained: a client that was cut off before it had the retained
+// values of its new subscription has them when it recovers, before what it has
+// missed; one that got further does not have them again.
+func TestRecoveryOfRetained(t *testing.T) {
+	e := New(Options{Attach: startHub(t).Attach})
+	c := open(t, e, subproto.Info{})
+	c.talk(hello + `
+		> {"id":2,"rpc":{"method":"parley.publish","data":{"topic":"t/1","data":10,"retain":true}}}
+		< {"id":2,"rpc":{"data":{"offset":1}}}`)
+	c.c.RoomFor(1)
+	c.send(`{"id":3,"subscribe":{"channel":"t/#"}}`)
+	var r struct {
+		Subscribe struct {
+			Epoch  string
+			Offset int
+		}
+	}
+	if err := json.Unmarshal([]byte(c.next()), &r); err != nil || r.Subscribe.Offset != 1 {
+		t.Fatal(err, r)
+	}
+	c.c.Drop(io.EOF)
+	publish(t, e, "t/1", 11)
+	recover := func(offset int) string {
+		return fmt.Sprintf(`
+			> {"id":2,"subscribe":{"channel":"t/#","recover":true,"epoch":%q,"offset":%d}}
+			< {"id":2,"subscribe":{"epoch":*,"offset":%d,"positioned":true,"recoverable":true,"was_recovering":true,"recovered":true}}
+			`, r.Subscribe.Epoch, offset, offset)
+	}
+	const value = `< {"push":{"channel":"t/#","pub":{"data":10,"time":*,"tags":{"topic":"t/1","via":"json","retained":"true","offset":"1"},"info":{"user":"","client":*}}}}` + "\n"
+	for range 2 { // cut again, before anything has come
+		c = open(t, e, subproto.Info{})
+		c.talk(hello)
+		c.send(strings.TrimSpace(strings.Split(recover(1), "\n")[1])[1:])
+		r.Subscribe.Epoch = ""
+		if err := json.Unmarshal([]byte(c.next()), &r); err != nil || r.Subscribe.Epoch == "" {
+			t.Fatal(err, r)
+		}
+		c.c.Drop(io.EOF)
+	}
+	open(t, e, subproto.Info{}).talk(hello + recover(1) + value + "< " + pub("t/#", "t/1", 11, 2, replayed))
+	publish(t, e, "t/1", 12)
+	open(t, e, subproto.Info{}).talk(hello + recover(2) + "< " + pub("t/#", "t/1", 12, 3, replayed))
+}

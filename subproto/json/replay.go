@@ -81,6 +81,7 @@ func (h *conn) replay(c *command) {
 // replaying answers with the first offset that the replay covers, and with what
 // it should have held and does not.
 func replaying(h *conn, o *outcome) {
+	h.held--
 	got := o.what.(subscribing)
 	ch, res := got.ch, &got.res
 	ch.sub.From = msg.Replay{}
@@ -112,6 +113,7 @@ func replaying(h *conn, o *outcome) {
 func (h *conn) history(c *command) {
 	f, err := msg.ParseFilter(c.channel)
 	q := msg.HistoryQuery{Filter: f, Limit: c.limit, Reverse: c.reverse}
+	known, _ := h.position(c.epoch, c.offset)
 	switch {
 	case err != nil:
 		h.error(c.id, err)
@@ -119,7 +121,7 @@ func (h *conn) history(c *command) {
 	case f.Group != "":
 		h.refuse(c, errBadRequest)
 		return
-	case c.since && c.epoch != h.epoch:
+	case c.since && !known:
 		h.refuse(c, errUnrecoverable)
 		return
 	case c.limit < 0 || c.limit > maxHistory:

@@ -199,3 +199,60 @@ func TestSDKTerminal(t *testing.T) {
 		t.Fatalf("%+v", e)
 	}
 }
+
+// TestSDKDurable: centrifuge-go answers a ping after its handlers of earlier
+// publications have returned, so its pongs acknowledge what was handled; and what
+// its session has missed comes to a subscription made before connecting.
+func TestSDKDurable(t *testing.T) {
+	e := New(Options{Attach: startHub(t).Attach})
+	url, pongs := serve(t, e)
+	cfg := centrifuge.Config{Data: []byte(`{"session":"truck-7","window":1}`)}
+	connect := func(handle centrifuge.PublicationHandler) (*centrifuge.Client, centrifuge.SubscribedEvent) {
+		c := sdk(t, url, cfg)
+		sub, err := c.NewSubscription("t/#")
+		if err != nil {
+			t.Fatal(err)
+		}
+		subscribed := make(chan centrifuge.SubscribedEvent, 1)
+		sub.OnSubscribed(func(e centrifuge.SubscribedEvent) { subscribed <- e })
+		sub.OnPublication(handle)
+		if err := sub.Subscribe(); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Connect(); err != nil {
+			t.Fatal(err)
+		}
+		return c, within(t, subscribed, "subscribed")
+	}
+	handled := 0
+	done := make(chan struct{})
+	c, _ := connect(func(e centrifuge.PublicationEvent) {
+		<-time.After(20 * time.Millisecond) // work, while the ping that follows has come already
+		if e.Tags["redelivered"] != "" || len(pongs) != handled {
+			t.Errorf("%v: %d pings answered while %d publications are handled", e.Tags, len(pongs), handled)
+		}
+		if handled++; handled == 3 {
+			close(done)
+		}
+	})
+	publish(t, e, "t/1", 10, 11, 12)
+	within(t, done, "all publications")
+	for range 3 {
+		within(t, pongs, "pong")
+	}
+	c.Close()
+
+	publish(t, e, "t/1", 13, 14)
+	got := make(chan centrifuge.PublicationEvent, 10)
+	_, event := connect(func(e centrifuge.PublicationEvent) { got <- e })
+	if !event.WasRecovering || !event.Recovered {
+		t.Fatalf("%+v", event)
+	}
+	for want := uint64(4); want <= 5; want++ {
+		for e := within(t, got, "publication"); e.Offset != want; e = within(t, got, "publication") {
+			if e.Tags["redelivered"] == "" { // the last pong may have come too late for the broker
+				t.Fatalf("offset %d instead of %d", e.Offset, want)
+			}
+		}
+	}
+}

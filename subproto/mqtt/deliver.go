@@ -121,8 +121,8 @@ func (h *handler) ownProps(b []byte, d *msg.Delivery) []byte {
 		b = append(b, packets.PropMessageExpiryInterval, byte(left>>24), byte(left>>16), byte(left>>8), byte(left))
 	}
 	for _, s := range d.Matches {
-		if s.Handle&handleMQTT != 0 {
-			b = appendVarint(append(b, packets.PropSubscriptionIdentifier), int(s.Handle&^handleMQTT))
+		if s.Handle != 0 {
+			b = appendVarint(append(b, packets.PropSubscriptionIdentifier), int(s.Handle))
 		}
 	}
 	if h.wantOffset {

@@ -10,10 +10,6 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
-// handleMQTT marks handles of subscriptions that are MQTT subscription
-// identifiers: a session may come with those that another protocol gave it.
-const handleMQTT = 1 << 62
-
 // subscribe handles SUBSCRIBE. A filter that is none is answered in its place in
 // SUBACK; the others go to the session together.
 func (h *handler) subscribe(body []byte) error {
@@ -23,7 +19,7 @@ func (h *handler) subscribe(body []byte) error {
 	}
 	var handle uint64 // the subscription identifier; every SUBSCRIBE sets its own
 	if ids := pk.Properties.SubscriptionIdentifier; len(ids) > 0 {
-		handle = handleMQTT | uint64(ids[0])
+		handle = uint64(ids[0])
 	}
 	codes := make([]byte, len(pk.Filters))
 	subs, at := make([]msg.Subscription, 0, len(codes)), make([]int, 0, len(codes))

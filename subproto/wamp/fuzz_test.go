@@ -19,6 +19,9 @@ func FuzzConversation(f *testing.F) {
 		"[48,1,{\"disclose_me\":true},\"fuzz.p\",[[[]]]]\n[49,1,{}]\n[48,2,{\"ppt_scheme\":\"x\"},\"fuzz.p\"]",
 		"[48,1,{},\"wamp.session.get\",[1]]\n[48,2,{},\"wamp.registration.lookup\",[\"a\",{\"match\":\"prefix\"}]]",
 		"[16,1,{\"exclude\":[1],\"eligible_authid\":[\"x\"],\"_parley_user\":[[\"a\",\"b\"]],\"_parley_correlation\":\"\\u0000AA==\"},\"a.b\"]",
+		"[32,1,{\"_parley_from\":\"earliest\",\"_parley_ack\":\"explicit\",\"_parley_group\":\"g\"},\"fuzz.t\"]\n[32,2,{\"_parley_after\":7,\"match\":\"_parley_filter\"},\"fuzz/#\"]\n[16,3,{\"acknowledge\":true,\"exclude_me\":false,\"_parley_key\":\"k\"},\"fuzz.t\",[1]]",
+		"[32,1,{},\"fuzz.t\"]\n[48,2,{},\"wamp.subscription.get_events\",[4503599627370496],{\"limit\":5,\"reverse\":true,\"from_time\":\"2026-01-02T03:04:05Z\",\"until_publication\":9}]\n[49,2,{}]\n[48,3,{},\"parley.ack\",[1,2]]",
+		"[32,1,{},\"parley.gap\"]\n[48,2,{},\"parley.gaps\"]\n[34,3,1]",
 		"[1,\"realm1\",{\"roles\":{\"caller\":{}}}]", "[6,{},\"wamp.close.normal\"]", "[3,{},\"x\"]", "[5,\"x\",{}]", "{}",
 	} {
 		f.Add(seed)
@@ -31,7 +34,7 @@ func FuzzConversation(f *testing.F) {
 	f.Fuzz(func(t *testing.T, lines string) {
 		callee := &client{callee.Conn, t, callee.w}
 		for _, protocol := range protocols {
-			c := b.with(t).session(protocol)
+			c, _ := b.with(t).dialDurable(protocol, `,"_parley_session":"fuzz","_parley_expiry":0`)
 			for line := range strings.Lines(lines) {
 				frame := []byte(strings.TrimSuffix(line, "\n"))
 				if c.w.codec() != msg.CodecJSON && (jsonWire{}).check(frame) == nil {

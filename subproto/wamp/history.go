@@ -101,6 +101,15 @@ func (q *eventsQuery) read(h *handler, key string, v []byte) error {
 	return nil
 }
 
+// ceilMilli is the first Unix millisecond that is not before t.
+func ceilMilli(t time.Time) int64 {
+	ms := t.UnixMilli()
+	if t.After(time.UnixMilli(ms)) {
+		ms++
+	}
+	return ms
+}
+
 func (q *eventsQuery) readTime(w wire, key string, v []byte) error {
 	var s string
 	if err := word(w, v, &s); err != nil {

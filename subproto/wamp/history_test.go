@@ -19,7 +19,8 @@ func TestSubscribeFrom(t *testing.T) {
 	}{
 		{``, msg.Replay{}},
 		{`"_parley_from":42`, msg.Replay{Kind: msg.ReplayOffset, Offset: 42}},
-		{`"_parley_from":0`, msg.Replay{Kind: msg.ReplayOffset}},
+		{`"_parley_from":0`, msg.Replay{Kind: msg.ReplayOffset, Offset: 1}},
+		{`"_parley_from":"42"`, msg.Replay{Kind: msg.ReplayOffset, Offset: 42}},
 		{`"_parley_from":"earliest"`, msg.Replay{Kind: msg.ReplayEarliest}},
 		{`"_parley_from":"@2026-01-02T03:04:05Z"`, msg.Replay{Kind: msg.ReplayTime, Time: 1767323045000}},
 		{`"_parley_from":"@2026-01-02T03:04:05.0001Z"`, msg.Replay{Kind: msg.ReplayTime, Time: 1767323045001}},

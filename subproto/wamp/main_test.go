@@ -85,7 +85,14 @@ func start(t testing.TB, change func(*Options)) *broker {
 // prepare makes an engine whose Run has not begun.
 func prepare(t testing.TB, change func(*Options)) *broker {
 	t.Helper()
-	h, err := hub.New(hub.Options{Store: mem.New(), Policy: rules{}, Namespaces: []string{"default", "other"}})
+	return prepareOn(t, hub.Options{Store: mem.New()}, change)
+}
+
+// prepareOn makes an engine on a hub with further options.
+func prepareOn(t testing.TB, on hub.Options, change func(*Options)) *broker {
+	t.Helper()
+	on.Policy, on.Namespaces = rules{}, []string{"default", "other"}
+	h, err := hub.New(on)
 	if err != nil {
 		t.Fatal(err)
 	}

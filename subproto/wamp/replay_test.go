@@ -6,6 +6,9 @@ import (
 	"io"
 	"strings"
 	"testing"
+
+	"parley/hub"
+	"parley/persist/mem"
 )
 
 // number reads the one argument of a published number out of an EVENT, and
@@ -211,5 +214,49 @@ func TestPublishKeyIsIdempotent(t *testing.T) {
 			s.expect(`[36,` + sub + `,` + id + `,{"_parley_offset":*,"_parley_via":"wamp"},[1]]`)
 			s.expect(`[36,` + sub + `,` + last + `,{"_parley_offset":*,"_parley_via":"wamp"},[3]]`)
 		})
+	}
+}
+
+// What retention had to cut before a durable session had it is told, and so is
+// what a replay does not find any more.
+func TestRetentionTellsGaps(t *testing.T) {
+	b := prepareOn(t, hub.Options{
+		Store:     mem.NewWith(mem.Options{SegmentMessages: 10}),
+		Retention: hub.Retention{Count: 20}, Quota: 1,
+	}, nil)
+	b.run()
+	a := b.session("wamp.2.json")
+	c, _ := b.dialDurable("wamp.2.cbor", durableHello)
+	c.send(`[32,1,{"match":"prefix"},"g."]`)
+	sub := c.expect(`[33,1,*]`)[0]
+	c.Drop(io.EOF)
+	const total = 60
+	a.publish("g.t", 0, total)
+	b.hub.Retain()
+	c, _ = b.dialDurable("wamp.2.cbor", durableHello)
+	c.send(`[32,1,{},"parley.gap"]`)
+	gaps := c.expect(`[33,1,*]`)[0]
+	gap := c.expect(`[36,` + gaps + `,*,{},[],{"count":*,"filter":{"match":"prefix","uri":"g."},"first":1,"last":*,"reason":"retention"}]`)
+	count := 0
+	if _, err := fmt.Sscan(gap[1], &count); err != nil || count == 0 || count >= total || gap[2] != gap[1] {
+		t.Errorf("gap %v", gap)
+	}
+	c.send(`[32,2,{"match":"prefix"},"g."]`)
+	c.expect(`[33,2,` + sub + `]`)
+	for want := count; want < total; want++ {
+		if got, _ := c.number(sub); got != want {
+			t.Fatalf("got %d, want %d", got, want)
+		}
+	}
+	c.send(`[32,3,{"_parley_from":5},"g.t"]`)
+	again := c.expect(`[33,3,*]`)[0]
+	c.expect(`[36,` + gaps + `,*,{},[],{"count":*,"filter":{"match":"exact","uri":"g.t"},"first":*,"last":` + gap[2] + `,"reason":"retention"}]`)
+	for want := count; want < total; want++ {
+		if got, replayed := c.number(again); got != want || !replayed {
+			t.Fatalf("got %d (replayed %v), want %d", got, replayed, want)
+		}
+	}
+	if got := c.call("parley.gaps", `[]`); strings.Count(got, `"first"`) != 2 {
+		t.Errorf("parley.gaps: %s", got)
 	}
 }

@@ -3,8 +3,6 @@ package wamp
 import (
 	"errors"
 	"slices"
-	"strings"
-	"time"
 
 	"parley/msg"
 )
@@ -58,41 +56,21 @@ var (
 	errAckMode  = errors.New("acknowledgement is auto or explicit")
 )
 
-// readFrom reads where a replay begins: an offset, "earliest", or "@" and a time
-// in UTC (RFC 3339 with Z).
+// readFrom reads where a replay begins: an offset, or what msg.ParseReplay takes.
 func (o *subscribeOptions) readFrom(w wire, v []byte) error {
 	if n, ok := w.id(v); ok {
-		o.from = msg.Replay{Kind: msg.ReplayOffset, Offset: msg.Offset(n)}
+		o.from = msg.Replay{Kind: msg.ReplayOffset, Offset: max(1, msg.Offset(n))}
 		return nil
 	}
 	var s string
 	if err := word(w, v, &s); err != nil {
 		return err
 	}
-	at, isTime := strings.CutPrefix(s, "@")
-	switch {
-	case s == "earliest":
-		o.from = msg.Replay{Kind: msg.ReplayEarliest}
-	case isTime && strings.HasSuffix(at, "Z"):
-		t, err := time.Parse(time.RFC3339Nano, at)
-		if err != nil {
-			o.bad = errFrom
-			return nil
-		}
-		o.from = msg.Replay{Kind: msg.ReplayTime, Time: ceilMilli(t)}
-	default:
+	var err error
+	if o.from, err = msg.ParseReplay(s); err != nil {
 		o.bad = errFrom
 	}
 	return nil
-}
-
-// ceilMilli is the first Unix millisecond that is not before t.
-func ceilMilli(t time.Time) int64 {
-	ms := t.UnixMilli()
-	if t.After(time.UnixMilli(ms)) {
-		ms++
-	}
-	return ms
 }
 
 // onSubscribe: [SUBSCRIBE, Request|id, Options|dict, Topic|uri].
