@@ -11,7 +11,7 @@ RUNFLAGS ?=
 VERSION  ?= $(shell git describe --always --dirty 2>/dev/null || echo dev)
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test deps check unit fuzz e2e bench fmt clean bin/broker
+.PHONY: help run build test deps check unit fuzz e2e bench torture fmt clean bin/broker
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 16
@@ -56,6 +56,9 @@ e2e: ## real clients and a browser against the real binary
 
 bench: ## measure, beside mochi and mosquitto; writes figures, takes minutes (BENCHFLAGS="--scenario durable": what keeping costs)
 	@cd bench && $(GO) run . $(BENCHFLAGS)
+
+torture: bin/broker ## kill the broker 1,000 times under load and prove that nothing is lost; takes half an hour
+	@bin/broker torture --kill --cycles 1000 $(TORTUREFLAGS)
 
 fmt: ## format all Go files
 	@gofmt -w $$(find . -name '*.go' -not -path '*/node_modules/*')

@@ -32,11 +32,13 @@ var arrows = map[string][]string{
 	"gateway":  {"msg", "auth", "subproto", "metrics"},
 	"admin":    {"msg", "auth", "metrics"},
 	"client":   {"msg"},
+	"torture":  {"msg", "torture/history"},
 
 	"persist/*":  {"msg", "persist"},
 	"subproto/*": {"msg", "auth", "subproto", "metrics"},
 	"gateway/*":  {"subproto"},
 	"admin/*":    {"msg", "auth", "metrics"},
+	"torture/*":  {"msg"},
 	"cmd/broker": {everything},
 
 	// Suites and doubles for tests; testOnly keeps them out of the product.
@@ -59,7 +61,7 @@ var owners = map[string][]string{
 	"go.yaml.in/yaml/v3":                   {"config", "auth"},
 	"github.com/spf13/cobra":               {"cmd/broker"},
 	"github.com/spf13/pflag":               {"cmd/broker"},
-	"github.com/coder/websocket":           {"gateway", "client"},
+	"github.com/coder/websocket":           {"gateway", "client", "torture"},
 	"github.com/centrifugal/centrifuge-go": {"client"},
 	"github.com/eclipse/paho.golang":       {"client"},
 	"golang.org/x/crypto":                  {"auth", "cmd/broker"},

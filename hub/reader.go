@@ -148,7 +148,7 @@ func (s *Session) readMore() {
 	case len(t.side) > 0:
 		items = s.readSide(&t)
 	case len(t.past) > 0:
-		items, err = s.readReplays(t.past)
+		items, err = s.readReplays(&t)
 	case t.lag.on:
 		items, next, err = s.readLag(&t)
 		items = s.merge(&t, items, next)

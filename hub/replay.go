@@ -20,6 +20,7 @@ type replay struct {
 	reg      *registration
 	resolved bool       // next is known
 	next, to msg.Offset // still to be read; next > to: read to the end
+	cuts     uint64     // retention.cuts when it began: what was cut before is no gap, or is told already
 	// done, of a replay that was begun before a start of the broker: what is
 	// complete; of the rest some may have been sent. Immutable.
 	done map[msg.Offset]bool
@@ -113,7 +114,8 @@ func needed(cs []cursor) (from, to msg.Offset) {
 
 // readReplays reads on until something matches, for a turn's worth of chunks,
 // and moves the cursors.
-func (s *Session) readReplays(cs []cursor) ([]item, error) {
+func (s *Session) readReplays(t *task) ([]item, error) {
+	cs := t.past
 	for range replayTurns {
 		from, to := needed(cs)
 		if from > to {
@@ -124,14 +126,32 @@ func (s *Session) readReplays(cs []cursor) ([]item, error) {
 			return nil, err
 		}
 		items, next := s.replayed(ms, next, cs)
+		t.gaps = append(t.gaps, s.overtaken(cs, from, next-1)...)
 		for i := range cs {
 			cs[i].next = max(cs[i].next, next)
 		}
-		if len(items) > 0 {
+		if len(items) > 0 || len(t.gaps) > 0 {
 			return items, nil
 		}
 	}
 	return nil, nil
+}
+
+// overtaken lists what retention has cut of [from, to] since the replays began.
+func (s *Session) overtaken(cs []cursor, from, to msg.Offset) (gaps []gap) {
+	ns := s.ns
+	to = min(to, msg.Offset(ns.retention.cut.Load()))
+	for i := range cs {
+		c := &cs[i]
+		first, last := max(from, c.next), min(to, c.to)
+		if first > last || c.p.cuts == ns.retention.cuts.Load() {
+			continue
+		}
+		if g := ns.missedBy(c.p.reg.filter, first, last); g != nil {
+			gaps = append(gaps, *g)
+		}
+	}
+	return gaps
 }
 
 // filters lists those of the cursors that are not at their end; none: too many.
@@ -245,6 +265,7 @@ type resolving struct {
 	done    func()          // stores the filters and answers results
 	abort   func([]msg.SubscribeResult)
 	begins  []msg.Offset
+	cuts    uint64 // retention.cuts before the look-up
 }
 
 // resolve has the beginnings of the replays among subs looked up, and then
@@ -273,6 +294,7 @@ func (c *hold) resolve(subs []msg.Subscription, results []msg.SubscribeResult, f
 // readMore implements job.
 func (r *resolving) readMore() {
 	r.begins = make([]msg.Offset, len(r.subs))
+	r.cuts = r.c.s.ns.retention.cuts.Load()
 	for i := range r.subs {
 		if r.regs[i] == nil {
 			continue
@@ -345,7 +367,7 @@ func (r *resolving) finish() {
 		}
 		s.mu.Lock()
 		if reg.replay != nil {
-			reg.replay.next, reg.replay.resolved = r.begins[i], true
+			reg.replay.next, reg.replay.cuts, reg.replay.resolved = r.begins[i], r.cuts, true
 		}
 		s.mu.Unlock()
 	}

@@ -42,6 +42,7 @@ const (
 // retention is the part of a namespace that knows what may be cut.
 type retention struct {
 	cut    atomic.Uint64 // newest offset that was ever dropped with its segment
+	cuts   atomic.Uint64 // how many segments were dropped, or are about to be, since the start
 	warned bool          // owned by Hub.Retain
 	// kept for a retained value that there is no more; guarded by namespace.mu
 	stale []msg.Offset
@@ -231,6 +232,7 @@ func (ns *namespace) drop(s persist.Segment, wanted bool, total int64) error {
 	for old := ns.retention.cut.Load(); old < uint64(s.Last) && !ns.retention.cut.CompareAndSwap(old, uint64(s.Last)); {
 		old = ns.retention.cut.Load()
 	}
+	ns.retention.cuts.Add(1)
 	ns.mu.Lock()
 	keep := ns.retained.between(s.First, s.Last)
 	ns.mu.Unlock()

@@ -166,3 +166,46 @@ func TestRetentionRules(t *testing.T) {
 		t.Fatal(counts)
 	}
 }
+
+// Promise 3: a replay that retention overtakes says what it did not find any more.
+func TestPromiseNoSilentLossInAReplay(t *testing.T) {
+	l := liveWith(t, small(t), Options{Policy: denying{}, Retention: Retention{Count: 20}, Limits: Limits{TailBytes: 1}})
+	pub := l.publisher()
+	const count = 1000 // several reads
+	acked := make(chan struct{}, count)
+	for i := range count {
+		pub.publish(fmt.Sprint("t/", i%2), fmt.Sprint(i), 1, func(msg.Offset, error) { acked <- struct{}{} })
+	}
+	for range count {
+		await(t, acked)
+	}
+	c := connect(t, l.Hub, msg.SessionParams{})
+	if r := c.replay(levels("t/0"), earliest); r.Err != nil || r.From != 1 || r.Gap != nil {
+		t.Fatalf("%+v", r)
+	}
+	c.expect("0", "2")
+	l.Retain()
+	begin := int(first(t, l.store))
+	if begin < count/2 {
+		t.Fatalf("only %d are cut", begin)
+	}
+	pub.store("t/0", "live")
+	want, missed := msg.Offset(5), 0 // t/0 has the odd offsets
+	for want <= count {
+		d := c.next()
+		switch {
+		case d.Notice == nil && d.Message.Offset == want:
+			want += 2
+		case d.Notice != nil && d.Notice.Kind == msg.NoticeGap && d.Notice.First <= want && d.Notice.Last >= want:
+			for ; want <= d.Notice.Last; want += 2 {
+				missed++
+			}
+		default:
+			t.Fatalf("got %+v %+v, want offset %d", d.Message, d.Notice, want)
+		}
+	}
+	if missed < 100 {
+		t.Fatalf("%d are told as missed", missed)
+	}
+	c.expect("live")
+}

@@ -125,7 +125,7 @@ func newRoot(s *streams) *cobra.Command {
 		}
 	}
 	group("server", serveCommand(s), checkCommand(s), configCommand(s), healthCommand(s), echoCommand(s), versionCommand(s))
-	group("store", storeCommand(s), replayCommand(s))
+	group("store", storeCommand(s), replayCommand(s), tortureCommand(s))
 	group("client", pubCommand(s), subCommand(s), callCommand(s))
 	group("users", passwdCommand(s), tokenCommand(s))
 	return root

@@ -43,7 +43,12 @@ func TestCommandLines(t *testing.T) {
 			args: []string{"check"}, env: []string{"PARLEY_LISTEN=x", "PARLEY_LOG_LEVEL=y"},
 			errs: "broker: the configuration has 2 problems:\n  PARLEY_LISTEN: listen: x is not allowed", code: exitUsage,
 		},
-		"no such file": {args: []string{"check", "-c", "/nowhere/p.yaml"}, errs: "no such file", code: exitUsage},
+		"torture of nothing we know":    {args: []string{"torture", "--protocols", "mqtt5,amqp"}, errs: `"amqp" is not one of mqtt5, json, wamp, mqtt3`, code: exitUsage},
+		"torture kills nobody else's":   {args: []string{"torture", "--kill", "--url", "ws://127.0.0.1:1/"}, errs: "is not killed", code: exitUsage},
+		"torture for less than no time": {args: []string{"torture", "--duration", "-1s"}, errs: "cannot be negative", code: exitUsage},
+		"torture of no history":         {args: []string{"torture", "--check", "/nowhere/h"}, errs: "no such file", code: exitUsage},
+		"a faulty history":              {args: []string{"torture", "--check", "testdata/faulty.jsonl"}, out: "unknown: s received p/1, which nobody has published", errs: "1 faults: unknown 1", code: exitFailed},
+		"no such file":                  {args: []string{"check", "-c", "/nowhere/p.yaml"}, errs: "no such file", code: exitUsage},
 
 		"pub without a topic":        {args: []string{"pub"}, errs: "accepts between 1 and 2 arg(s)", code: exitUsage},
 		"pub to a filter":            {args: []string{"pub", "a/#", "x"}, errs: `topic "a/#"`, code: exitUsage},

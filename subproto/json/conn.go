@@ -259,6 +259,7 @@ func (h *conn) reply(r *reply) {
 type scratch struct {
 	out []byte // what goes into the next message
 	d   msg.Delivery
+	n   msg.Notice
 	r   reply
 }
 
@@ -303,7 +304,7 @@ func (h *conn) release() {
 		return
 	}
 	h.work = nil
-	w.d = msg.Delivery{}
+	w.d, w.n = msg.Delivery{}, msg.Notice{}
 	if cap(w.out) > 4*maxFrame {
 		w.out = nil
 	}

@@ -114,15 +114,11 @@ func (h *conn) firstNotices() (news []msg.Notice) {
 	if len(h.channels) == 0 {
 		return nil
 	}
-	for d := &h.scratch().d; h.session.Next(d); {
-		if d.Notice == nil {
-			h.keep(d, 0, flight{ref: d.Ref, offset: d.Message.Offset})
-			break
+	for n := &h.scratch().n; h.session.NextNotice(n); {
+		if n.Kind == msg.NoticeGap {
+			h.missed(n)
 		}
-		if d.Notice.Kind == msg.NoticeGap {
-			h.missed(d.Notice)
-		}
-		news = append(news, *d.Notice)
+		news = append(news, *n)
 	}
 	return news
 }

@@ -14,14 +14,17 @@ type part struct {
 	flight flight // the channels it was pushed to
 }
 
-// deliver pulls from the session while there is room. The session bounds how
-// much is unacknowledged; acks.full bounds what many filters make of that.
+// deliver pulls from the session: notices always, deliveries while there is room.
+// The session bounds how much is unacknowledged; acks.full bounds what many
+// filters make of that.
 func (h *conn) deliver() {
 	if h.state != stateConnected {
 		return
 	}
-	d := &h.scratch().d
-	for h.state == stateConnected && h.held == 0 && h.c.Room() && !h.acks.full() && !(h.gated && h.part != nil) {
+	for n := &h.scratch().n; h.state == stateConnected && h.session.NextNotice(n); {
+		h.notice(n)
+	}
+	for d := &h.scratch().d; h.wants(); {
 		f, from, ok := h.next(d)
 		switch {
 		case !ok:
@@ -29,8 +32,6 @@ func (h *conn) deliver() {
 			return
 		case d.Notice != nil:
 			h.notice(d.Notice)
-		case h.gated: // it subscribes first
-			h.keep(d, 0, f)
 		case h.push(d, from, &f) && d.QoS == 0:
 		case h.part != nil:
 		case f.ch == nil: // nobody wants it any more
@@ -41,6 +42,11 @@ func (h *conn) deliver() {
 		}
 	}
 	h.pingEarly()
+}
+
+// wants tells whether deliveries may be pushed now.
+func (h *conn) wants() bool {
+	return h.state == stateConnected && !h.gated && h.held == 0 && h.c.Room() && !h.acks.full()
 }
 
 // pingEarly asks for an acknowledgement when half of the window waits for one.

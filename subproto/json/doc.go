@@ -75,8 +75,8 @@
 // 3600, 0: not at all, "never" ends; Options.MaxSessionExpiry bounds it). The reply
 // has data {session: {present, expiry}} and in subs the filters that the session
 // holds. They are live: no subscribe is needed, though it succeeds once for each
-// of them and is answered with recovered true, or false if the session has lost
-// something of it. Nothing is delivered before the client has answered a first
+// of them and is answered with recovered true, or false if the session is known to
+// have lost something of it (what it finds later it tells in a message push). Nothing is delivered before the client has answered a first
 // ping, so an SDK that subscribes at the latest when it hears "connected" has its
 // publications in its own subscriptions, else at the client. By hand they come at
 // once. Filters that this protocol cannot write are named $prefix/… and

@@ -46,10 +46,15 @@ func (r rules) Filter(_ *auth.Identity, _ string, f msg.Filter) error {
 // startHub runs a hub over memory until the test ends.
 func startHub(t testing.TB) *hub.Hub {
 	t.Helper()
-	h, err := hub.New(hub.Options{
+	return runHub(t, hub.Options{
 		Store: mem.New(), Policy: rules{denyTopic: "no/pub", denyFilter: "no/sub"},
 		Limits: hub.Limits{Subscriptions: 3, MessageBytes: 4096},
 	})
+}
+
+func runHub(t testing.TB, o hub.Options) *hub.Hub {
+	t.Helper()
+	h, err := hub.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -91,6 +91,15 @@ func (s *fakeSession) Next(d *msg.Delivery) bool {
 	*d, s.deliveries = s.deliveries[0], s.deliveries[1:]
 	return true
 }
+func (s *fakeSession) NextNotice(n *msg.Notice) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.deliveries) == 0 || s.deliveries[0].Notice == nil {
+		return false
+	}
+	*n, s.deliveries = *s.deliveries[0].Notice, s.deliveries[1:]
+	return true
+}
 func (s *fakeSession) Ack(ref uint64)                     { s.acked = append(s.acked, ref) }
 func (s *fakeSession) SetWill(_ *msg.Will, _ func(error)) {}
 func (s *fakeSession) Close(how msg.CloseHow)             { s.closed, s.how = true, how }

@@ -25,10 +25,10 @@
 // # Guarantees
 //
 // A stored message for a durable session or a shared group is acknowledged when
-// every subscription it went to has said so (parley.ack), or once written for
-// those that asked for that. What matches a filter that the session has and this
-// connection has not attached is held, in order, and never acknowledged; no EVENT
-// leaves under an id that the peer was not given.
+// every subscription it went to has said so on this connection (parley.ack), or
+// once written for those that asked for that. What matches a filter that the
+// session has and this connection has not attached is held, in order, and never
+// acknowledged; no EVENT leaves under an id that the peer was not given.
 //
 // # When slow
 //
@@ -43,9 +43,11 @@
 //
 // # Limits of this version
 //
-// Pattern-based registration, progressive call
-// invocations, testaments, subscription meta procedures and payload passthru of
-// events are refused and not announced. Request ids have to be 1 to 2^53 and
-// must not repeat while a call or registration is open; their order is not checked, because clients that send
-// from several goroutines do not keep it.
+// Pattern-based registration, progressive call invocations, testaments,
+// subscription meta procedures but for get_events, and payload passthru of events
+// are refused and not announced. Request ids have to be 1 to 2^53 and must not
+// repeat while a call or registration is open; their order is not checked,
+// because clients that send from several goroutines do not keep it. In a resumed
+// session the publisher of a disclosed event is named by the id of the session's
+// first connection, so that exclude_me holds over connections.
 package wamp
