@@ -50,6 +50,9 @@ func TestRecordRoundTripOfRandomMessages(t *testing.T) {
 		if d := persisttest.Diff(got, want); d != "" {
 			t.Fatalf("seed %d: %s", seed, d)
 		}
+		if topic, err := persist.RecordTopic(rec); err != nil || string(topic) != want.Topic {
+			t.Fatalf("seed %d: topic %q, %v, want %q", seed, topic, err, want.Topic)
+		}
 		if ms, ok := persist.RecordTime(rec); !ok || ms != time {
 			t.Fatalf("seed %d: RecordTime %d %v, want %d", seed, ms, ok, time)
 		}
@@ -154,6 +157,7 @@ func FuzzDecodeRecord(f *testing.F) {
 		if len(rec) < 5 {
 			return
 		}
+		_, _ = persist.RecordTopic(rec) // of a damaged one: an error or anything, no panic
 		rec = reseal(bytes.Clone(rec), at)
 		m, err := persist.DecodeRecord(rec, msg.Offset(at))
 		if err != nil {
@@ -161,6 +165,9 @@ func FuzzDecodeRecord(f *testing.F) {
 				t.Fatal(err)
 			}
 			return
+		}
+		if topic, err := persist.RecordTopic(rec); err != nil || string(topic) != m.Topic {
+			t.Fatalf("topic %q, %v, want %q", topic, err, m.Topic)
 		}
 		if again := encode(t, m, msg.Offset(at), m.Time); !bytes.Equal(again, rec) {
 			t.Fatalf("another encoding:\n%x\n%x", rec, again)

@@ -139,6 +139,9 @@ func (i *info) decode(namespace string, b []byte) error {
 	copy(i.epoch[:], b[4:])
 	u := func(n int) uint64 { return binary.BigEndian.Uint64(b[20+8*n:]) }
 	i.at, i.atControl, i.first, i.time, i.table = msg.Offset(u(0)), u(1), msg.Offset(u(2)), int64(u(3)), u(4)
+	if i.first == 0 {
+		return errShape
+	}
 	if len(b) == infoLen1 { // format 1: dropped from the front only
 		i.head = i.first - 1
 		i.dropped, i.sparse, i.unknown = uint64(i.head), i.head, i.head

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"parley/msg"
 	"parley/persist"
@@ -452,5 +453,86 @@ func summariesGiveWay(e *env) {
 			break
 		}
 		e.reopen()
+	}
+}
+
+// dropsBesideReads: commits to several classes, readers with and without
+// filters, drops and forgetting run at a time; what is read is what was written,
+// in order, and what is not read was dropped.
+func dropsBesideReads(e *env) {
+	e.state("a")
+	const batches = 60
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for i := range 3 {
+		var filters []msg.Filter
+		if i > 0 {
+			filters = []msg.Filter{{Pattern: []string{"t/3", "+/3"}[i-1]}}
+		}
+		wg.Go(func() { e.readOver(filters, stop) })
+	}
+	wg.Go(func() {
+		for {
+			segments := e.segments("a")
+			for i, s := range segments {
+				if i > 0 && segments[i-1].Class == s.Class || s.Open {
+					continue
+				}
+				if err := e.s.Drop("a", s, []msg.Offset{s.First, s.Last}); err != nil {
+					e.Error(err)
+					return
+				}
+				if err := e.s.Forget("a", []msg.Offset{s.First}); err != nil {
+					e.Error(err)
+					return
+				}
+			}
+			select {
+			case <-stop:
+				return
+			default:
+			}
+		}
+	})
+	for range batches {
+		e.append("a", []uint8{0, 1, 5}, "t/0", "t/1", "t/2", "t/3", "t/4", "t/5", "t/6")
+	}
+	close(stop)
+	wg.Wait()
+	// What is gone is told.
+	missed, err := e.s.Missed("a", nil, 0, 0)
+	if err != nil {
+		e.Fatal(err)
+	}
+	if left := len(e.all("a", 0, 0, persist.Limits{})); missed.Exact && int(missed.Count)+left > 7*batches {
+		e.Errorf("%d left and %d missed of %d", left, missed.Count, 7*batches)
+	}
+}
+
+// readOver reads namespace a from the beginning, over and over.
+func (e *env) readOver(filters []msg.Filter, stop chan struct{}) {
+	for from := msg.Offset(1); ; {
+		ms, next, err := e.s.Read("a", from, 0, persist.Limits{Messages: 40, Filters: filters})
+		if err != nil {
+			e.Error(err)
+			return
+		}
+		for _, m := range ms {
+			if want := fmt.Sprint("t/", (m.Offset-1)%7); m.Offset < from || m.Topic != want || !persist.MatchesAny(filters, m.Topic) {
+				e.Errorf("offset %d from %d is of %s", m.Offset, from, m.Topic)
+				return
+			}
+			from = m.Offset + 1
+		}
+		if next == from && len(ms) == 0 {
+			from = 1 // the end: again
+		} else {
+			from = next
+		}
+		select {
+		case <-stop:
+			return
+		default:
+		}
 	}
 }

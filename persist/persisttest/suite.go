@@ -56,6 +56,7 @@ func Run(t *testing.T, place func(t *testing.T) Place) {
 		{"SummariesGiveWay", summariesGiveWay},
 		{"ReopenKeepsEverything", reopenKeepsEverything},
 		{"ReadsWhileCommitting", readsWhileCommitting},
+		{"DropsBesideReads", dropsBesideReads},
 		{"Model", model},
 	} {
 		t.Run(c.name, func(t *testing.T) {
