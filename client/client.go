@@ -90,7 +90,7 @@ type Received struct {
 	Retained    bool
 	QoS         byte // MQTT only
 	ContentType string
-	Replayed    bool // MQTT and WAMP: comes from the past because the subscription began there
+	Replayed    bool // comes from the past because the subscription began there
 
 	// MQTT only.
 	Duplicate       bool

@@ -76,11 +76,14 @@ type jsonPush struct {
 		Offset msg.Offset        `json:"offset"`
 		Tags   map[string]string `json:"tags"`
 	} `json:"pub"`
-	Unsubscribe *jsonError `json:"unsubscribe"`
-	Disconnect  *struct {
-		Code   int    `json:"code"`
-		Reason string `json:"reason"`
-	} `json:"disconnect"`
+	Unsubscribe *jsonEnd `json:"unsubscribe"`
+	Disconnect  *jsonEnd `json:"disconnect"`
+}
+
+// jsonEnd says why a subscription, or the connection, ends.
+type jsonEnd struct {
+	Code   int    `json:"code"`
+	Reason string `json:"reason"`
 }
 
 func dialJSON(ctx context.Context, o *Options) (Client, error) {
@@ -176,7 +179,7 @@ func (c *jsonClient) push(p *jsonPush) error {
 	case p.Disconnect != nil:
 		return fmt.Errorf("%s (%d)", p.Disconnect.Reason, p.Disconnect.Code)
 	case p.Unsubscribe != nil:
-		return fmt.Errorf("subscription of %s ended: %s (%d)", p.Channel, p.Unsubscribe.Message, p.Unsubscribe.Code)
+		return fmt.Errorf("subscription of %s ended: %s (%d)", p.Channel, p.Unsubscribe.Reason, p.Unsubscribe.Code)
 	case p.Pub == nil:
 		return nil
 	}
@@ -189,7 +192,7 @@ func (c *jsonClient) push(p *jsonPush) error {
 	tags := p.Pub.Tags
 	r := Received{
 		Topic: tags["topic"], Offset: p.Pub.Offset, Via: tags["via"],
-		Retained: tags["retained"] == "true", ContentType: tags["content_type"],
+		Retained: tags["retained"] == "true", Replayed: tags["replayed"] == "true", ContentType: tags["content_type"],
 	}
 	if r.Topic == "" {
 		r.Topic = p.Channel

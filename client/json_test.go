@@ -52,7 +52,7 @@ func TestJSONConversation(t *testing.T) {
 		say(ctx, t, c, "{}") // now: before the request its answer could come on either side of it
 		expect(ctx, t, c, "{}")
 		say(ctx, t, c, `{"id":2,"subscribe":{}}`+"\n"+`{"push":{"channel":"a/#","pub":{"data":"/w==","tags":{"topic":"a/1","encoding":"base64","offset":"4","retained":"true"}}}}`+"\n"+
-			`{"push":{"channel":"a/#","pub":{"data":{"x": 1},"offset":5,"tags":{"topic":"a/2","via":"mqtt"}}}}`)
+			`{"push":{"channel":"a/#","pub":{"data":{"x": 1},"offset":5,"tags":{"topic":"a/2","via":"mqtt","replayed":"true"}}}}`)
 		say(ctx, t, c, `{"push":{"disconnect":{"code":3001,"reason":"shutdown"}}}`)
 	})
 	c, err := Dial(t.Context(), Options{URL: url})
@@ -67,7 +67,7 @@ func TestJSONConversation(t *testing.T) {
 	if r := <-got; r.Topic != "a/1" || string(r.Payload) != "\xff" || r.Offset != 4 || !r.Retained {
 		t.Errorf("%+v", r)
 	}
-	if r := <-got; r.Topic != "a/2" || string(r.Payload) != `{"x": 1}` || r.Offset != 5 || r.Via != "mqtt" || r.Retained {
+	if r := <-got; r.Topic != "a/2" || string(r.Payload) != `{"x": 1}` || r.Offset != 5 || r.Via != "mqtt" || r.Retained || !r.Replayed {
 		t.Errorf("%+v", r)
 	}
 	<-c.Done()
@@ -88,6 +88,27 @@ func TestJSONGarbage(t *testing.T) {
 	}
 	defer c.Close()
 	if err := c.Subscribe(t.Context(), "a", 0, func(Received) {}); err == nil || !strings.Contains(err.Error(), "not understood") {
+		t.Errorf("%v", err)
+	}
+}
+
+// A subscription that the broker ends is not waited for in silence.
+func TestJSONUnsubscribed(t *testing.T) {
+	url := serveJSON(t, func(ctx context.Context, c *websocket.Conn) {
+		expect(ctx, t, c, `"subscribe":{"channel":"a"}`)
+		say(ctx, t, c, `{"id":2,"subscribe":{}}`+"\n"+`{"push":{"channel":"a","unsubscribe":{"code":2500,"reason":"insufficient state"}}}`)
+		_, _, _ = c.Read(ctx) // until the client has gone
+	})
+	c, err := Dial(t.Context(), Options{URL: url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.Subscribe(t.Context(), "a", 0, func(Received) {}); err != nil {
+		t.Fatal(err)
+	}
+	<-c.Done()
+	if err := c.Err(); err == nil || !strings.Contains(err.Error(), "subscription of a ended: insufficient state (2500)") {
 		t.Errorf("%v", err)
 	}
 }

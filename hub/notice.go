@@ -10,12 +10,18 @@ func (c *hold) NextNotice(n *msg.Notice) bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(c.notices) == 0 {
-		return false
+	if len(c.notices) > 0 {
+		*n = c.notices[0]
+		c.notices = c.notices[1:]
+		return true
 	}
-	*n = c.notices[0]
-	c.notices = c.notices[1:]
-	return true
+	if c.state == holdLive && s.in.gate == 0 {
+		if g := s.nextGap(); g != nil {
+			*n = *g
+			return true
+		}
+	}
+	return false
 }
 
 // subscriptions lists the session's filters. s.mu is held.

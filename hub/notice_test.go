@@ -33,3 +33,21 @@ func TestNextNoticeLeavesDeliveries(t *testing.T) {
 		t.Errorf("notice %+v", n)
 	}
 }
+
+// A gap that a session was not told of yet is among its notices.
+func TestNextNoticeTellsGaps(t *testing.T) {
+	h := open(t, newMem(t), nil)
+	d, _ := device(t, h)
+	d.subscribe("a")
+	s := d.Session.(*hold).s
+	s.mu.Lock()
+	s.tellGaps([]gap{{filter: msg.Filter{Pattern: "a"}, first: 1, last: 3, count: 2, reason: reasonRetention}})
+	s.mu.Unlock()
+	var n msg.Notice
+	if !d.NextNotice(&n) || n.Kind != msg.NoticeGap || n.Subscription.Filter.Pattern != "a" || n.First != 1 || n.Last != 3 || n.Count != 2 {
+		t.Fatalf("%+v", n)
+	}
+	if d.NextNotice(&n) {
+		t.Fatalf("again: %+v", n)
+	}
+}

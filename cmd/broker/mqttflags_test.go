@@ -43,6 +43,14 @@ func TestShellMQTTOptions(t *testing.T) {
 		t.Errorf("%s", out)
 	}
 
+	for range 2 { // the second time it is there already
+		run(exitOK, "pub", "--property", "parley-key=once", "keyed/x", "stored once")
+	}
+	run(exitOK, "pub", "keyed/y", "behind")
+	if out := run(exitOK, "sub", "-n", "2", "-t", "20s", "$replay/earliest/keyed/#"); out != "keyed/x stored once\nkeyed/y behind\n" {
+		t.Errorf("replayed: %q", out)
+	}
+
 	group := []string{"sub", "--client-id", "w", "--resume", "--session-expiry", "1h", "$share/g/jobs"}
 	run(exitOK, append(group, "-t", "50ms")...)
 	run(exitOK, "pub", "jobs", "one")

@@ -51,21 +51,22 @@ func (h *conn) forget(ch *channel) {
 	}
 }
 
-// filterOf is the filter that a subscribe command names.
-func filterOf(c *command) (msg.Filter, error) {
-	f, err := msg.ParseFilter(c.channel)
+// filterOf is the filter that a command names, and where it begins in the past
+// if the channel is $replay/<position>/<filter>.
+func filterOf(c *command) (msg.Filter, msg.Replay, error) {
+	f, from, err := msg.ParseSubscription(c.channel)
 	if err != nil || c.group == "" {
-		return f, err
+		return f, from, err
 	}
 	if f.Group != "" {
-		return f, msg.ErrFilterInvalid
+		return f, from, msg.ErrFilterInvalid
 	}
 	f.Group = c.group
-	return f, f.Validate()
+	return f, from, f.Validate()
 }
 
 func (h *conn) subscribe(c *command) {
-	f, err := filterOf(c)
+	f, from, err := filterOf(c)
 	old := h.filters[f]
 	switch {
 	case err != nil:
@@ -84,7 +85,7 @@ func (h *conn) subscribe(c *command) {
 		h.refuse(c, errSubscribed)
 		return
 	}
-	sub := msg.Subscription{Filter: f, Retained: msg.RetainSend}
+	sub := msg.Subscription{Filter: f, Retained: msg.RetainSend, From: from}
 	if h.durable || f.Group != "" {
 		sub.QoS = 1
 	}
@@ -93,10 +94,12 @@ func (h *conn) subscribe(c *command) {
 	switch {
 	case c.recover && known:
 		sub.From = msg.Replay{Kind: msg.ReplayOffset, Offset: c.offset + 1}
-	case c.recover && c.strict: // the client wants to hear so before it is subscribed
+	case c.recover && !c.strict:
+		sub.From = msg.Replay{}
+	case c.recover: // the client wants to hear so before it is subscribed
 		h.refuse(c, errUnrecoverable)
 		return
-	case !c.recover && c.from != nil:
+	case c.from != nil:
 		var ok bool
 		if sub.From, ok = parseFrom(c.from); !ok {
 			h.refuse(c, errBadRequest)

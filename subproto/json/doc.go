@@ -58,8 +58,8 @@
 // error 112 and no subscription). A recovery that retention overtakes afterwards
 // is ended by unsubscribe push 2500, with which an SDK recovers anew.
 //
-// data.from of subscribe, or parley.replay {channel, from}, gives the past to a
-// subscription: from an offset, "earliest", or "@" and a UTC time of RFC 3339 that
+// data.from of subscribe, the channel $replay/<from>/<filter>, or parley.replay
+// {channel, from} gives the past to a subscription: from an offset, "earliest", or "@" and a UTC time of RFC 3339 that
 // ends with Z. parley.replay moves an existing subscription there; a new one is
 // announced by a subscribe push. It answers {epoch, from, gap}.
 //

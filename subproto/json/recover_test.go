@@ -148,6 +148,14 @@ func TestReplay(t *testing.T) {
 			> {"id":2,"subscribe":{"channel":"t/#","data":{"from":%s}}}
 			< {"id":2,"subscribe":{"epoch":*,"offset":%d,"positioned":true,"recoverable":true}}`, from, offset) + all)
 	}
+	open(t, e, subproto.Info{}).talk(hello + `
+		> {"id":2,"subscribe":{"channel":"$replay/3/t/#"}}
+		< {"id":2,"subscribe":{"epoch":*,"offset":2,"positioned":true,"recoverable":true}}
+		< ` + pub("$replay/3/t/#", "t/1", 12, 3, replayed) + `
+		> {"id":3,"subscribe":{"channel":"$replay/later/t"}}
+		< {"id":3,"error":{"code":107,"message":"bad request"}}
+		> {"id":4,"unsubscribe":{"channel":"$replay/3/t/#"}}
+		< {"id":4,"unsubscribe":{}}`)
 	c := open(t, e, subproto.Info{})
 	c.talk(hello + `
 		> {"id":2,"rpc":{"method":"parley.replay","data":{"channel":"t/#","from":"earliest"}}}

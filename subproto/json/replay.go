@@ -2,8 +2,6 @@ package json
 
 import (
 	"strconv"
-	"strings"
-	"time"
 
 	"parley/msg"
 )
@@ -18,22 +16,14 @@ const (
 // parseFrom takes where a replay begins: an offset, "earliest", or "@" and a
 // UTC time of RFC 3339 that ends with Z.
 func parseFrom(v []byte) (r msg.Replay, ok bool) {
-	if v[0] != '"' {
-		n, err := strconv.ParseUint(string(v), 10, 64)
-		return msg.Replay{Kind: msg.ReplayOffset, Offset: msg.Offset(max(n, 1))}, err == nil
+	position := string(v)
+	if v[0] == '"' {
+		if position, ok = unquote(v); !ok {
+			return r, false
+		}
 	}
-	s, ok := unquote(v)
-	switch {
-	case !ok:
-	case s == "earliest":
-		r.Kind = msg.ReplayEarliest
-	case strings.HasPrefix(s, "@") && strings.HasSuffix(s, "Z"):
-		t, err := time.Parse(time.RFC3339Nano, s[1:])
-		return msg.Replay{Kind: msg.ReplayTime, Time: t.UnixMilli()}, err == nil
-	default:
-		ok = false
-	}
-	return r, ok
+	r, err := msg.ParseReplay(position)
+	return r, err == nil
 }
 
 // replay is the procedure parley.replay: {channel, from}. An existing
@@ -53,7 +43,7 @@ func (h *conn) replay(c *command) {
 		}
 		return ok
 	})
-	f, err := filterOf(&args)
+	f, _, err := filterOf(&args)
 	ch := h.channels[args.channel]
 	switch {
 	case !ok || from.Kind == msg.ReplayNone:

@@ -7,7 +7,9 @@ import (
 	"strings"
 	"testing"
 
+	"parley/hub"
 	"parley/msg"
+	"parley/persist/mem"
 	"parley/subproto"
 
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -182,4 +184,47 @@ func TestTakenOverBeforeConnack(t *testing.T) {
 	p.send(connectPacket(5, "c", durable))
 	p.want(packets.Connack)
 	p.wantEnd(0x8e, subproto.ClosePolicy)
+}
+
+// What retention had to cut before a durable session had it is told on $gap, then
+// comes what is left; what a replay does not find any more is told in SUBACK too.
+func TestRetentionTellsGaps(t *testing.T) {
+	both(t, func(t *testing.T, version byte) {
+		store := mem.NewWith(mem.Options{SegmentMessages: 10})
+		b := startOn(t, store, nil, func(o *hub.Options) { o.Retention, o.Quota = hub.Retention{Count: 20}, 1 })
+		durable := func(pk *packets.Packet) {
+			pk.Connect.Clean = false
+			pk.Properties.SessionExpiryInterval, pk.Properties.SessionExpiryIntervalFlag = 3600, version == 5
+		}
+		p := b.connect(version, "c", durable)
+		p.subscribe(1, "a/#", "$gap/#")
+		p.c.Drop(nil)
+		writer := b.connect(version, "w", nil)
+		const total = 60
+		for i := range total {
+			writer.publish(1, "a/1", fmt.Sprint(i))
+		}
+		b.hub.Retain()
+		p = b.connect(version, "c", durable)
+		var lost gap
+		pk := p.want(packets.Publish)
+		if err := json.Unmarshal(pk.Payload, &lost); err != nil || pk.TopicName != "$gap/a/%23" || lost.Filter != "a/#" ||
+			lost.First != 1 || lost.Count == 0 || lost.Count >= total || uint64(lost.Last) != lost.Count || lost.Reason == "" {
+			t.Fatalf("%s %s (%v)", pk.TopicName, pk.Payload, err)
+		}
+		for i := int(lost.Count); i < total; i++ {
+			p.receive("a/1", fmt.Sprint(i))
+		}
+		ack := p.trySubscribe(1, "$replay/5/a/1")
+		if told := ack.Properties.User; version == 5 && (len(told) != 1 || !strings.HasPrefix(told[0].Val, `{"filter":"a/1","first":5,`)) {
+			t.Errorf("SUBACK with %v", told)
+		}
+		if pk := p.want(packets.Publish); pk.TopicName != "$gap/a/1" {
+			t.Errorf("%s %s", pk.TopicName, pk.Payload)
+		}
+		for i := int(lost.Count); i < total; i++ {
+			p.receive("a/1", fmt.Sprint(i))
+		}
+		p.quiet()
+	})
 }

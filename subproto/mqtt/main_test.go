@@ -36,11 +36,15 @@ func start(t testing.TB, change func(*Options)) *broker {
 	return startOn(t, mem.New(), change)
 }
 
-func startOn(t testing.TB, store persist.Store, change func(*Options)) *broker {
+func startOn(t testing.TB, store persist.Store, change func(*Options), plane ...func(*hub.Options)) *broker {
 	t.Helper()
 	b := &broker{t: t, met: metrics.New()}
 	var err error
-	if b.hub, err = hub.New(hub.Options{Store: store, Policy: denying{}, Metrics: b.met, Namespaces: []string{"default", "other"}, Limits: hub.Limits{Takeovers: -1}}); err != nil {
+	ho := hub.Options{Store: store, Policy: denying{}, Metrics: b.met, Namespaces: []string{"default", "other"}, Limits: hub.Limits{Takeovers: -1}}
+	for _, f := range plane {
+		f(&ho)
+	}
+	if b.hub, err = hub.New(ho); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
