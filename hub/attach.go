@@ -39,9 +39,10 @@ func (h *Hub) Attach(p subproto.Peer, id *auth.Identity, params msg.SessionParam
 	switch {
 	case params.Will != nil:
 		c.s.ns.storeWill(newWill(c), c, finish)
-	case c.submitted.Load() > 0: // behind what admit has submitted
-		c.submitted.Add(1)
-		h.com.submit(op{c: c, ns: c.s.ns, done: func(msg.Offset, error) { finish(nil) }})
+	case c.submitted.Load() > 0, result.Present:
+		// Behind what admit has submitted, and what the connection before has: a
+		// packet id that it noted as received, say, is not on disk yet.
+		c.afterAll(func() { finish(nil) })
 	default:
 		finish(nil)
 	}
@@ -178,6 +179,7 @@ func (s *Session) resume(c *hold, head msg.Offset, result *msg.AttachResult) *ho
 	s.who.Store(c.who)
 	s.setExpiry(c.params.Expiry)
 	s.gen++
+	s.unpark(head)
 	s.in.comeBack(head, s.ns.seq, c.params.Exact)
 	s.in.matches = nil // lent to the connection before, which may still be reading it
 	s.askGroups()

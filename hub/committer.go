@@ -34,10 +34,11 @@ type op struct {
 	stored  bool
 	size    int
 	control *persist.Control
-	wait    bool   // the control waits for a full store to have room
-	key     *keyed // nil: published without a key
-	again   *exact // answered like this one, and not before it
-	err     error  // refused before it came here
+	wait    bool     // the control waits for a full store to have room
+	key     *keyed   // nil: published without a key
+	after   *Session // answered when no step of its QoS 2 waits for a full store
+	again   *exact   // answered like this one, and not before it
+	err     error    // refused before it came here
 	done    func(msg.Offset, error)
 }
 
@@ -60,6 +61,7 @@ type committer struct {
 	woken    []*hold
 
 	checkpoints int              // so far
+	every       time.Duration    // a checkpoint
 	keyed       map[batchKey]*op // of the batch: fresh ones
 }
 
@@ -82,7 +84,7 @@ func (c *committer) submit(o op) {
 }
 
 func (c *committer) run(ctx context.Context) {
-	tick := time.NewTicker(checkpointEvery)
+	tick := time.NewTicker(c.every)
 	defer tick.Stop()
 	for {
 		select {
@@ -255,7 +257,7 @@ func (c *committer) finish(ops []op, err error) {
 	failure := c.classify(err)
 	for i := range ops {
 		o := &ops[i]
-		if failure != nil && c.mustWait(o, failure) {
+		if failure != nil && c.mustWait(o, failure) || o.after != nil && o.after.stalled > 0 {
 			c.stall(*o)
 			continue
 		}
@@ -380,6 +382,9 @@ func (c *committer) emitNext() {
 // stall parks an op until the store has room; its session is not read further.
 func (c *committer) stall(o op) {
 	o.c.stalled = true
+	if o.wait {
+		o.c.s.stalled++
+	}
 	if !o.c.waitsForRoom.Swap(true) {
 		o.c.peer.Wake() // so that it stops reading
 	}
@@ -395,6 +400,9 @@ func (c *committer) retryStalled() {
 	c.stalled, c.retry = nil, nil
 	for i := range ops {
 		ops[i].c.stalled = false
+		if s := ops[i].c.s; s != nil {
+			s.stalled = 0
+		}
 	}
 	c.commitAll(ops)
 	for i := range ops {

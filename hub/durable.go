@@ -58,6 +58,13 @@ func (c *hold) submitControl(ctl *persist.Control, wait bool, done func(error)) 
 	c.s.hub.com.submit(op{c: c, ns: c.s.ns, control: ctl, wait: wait, done: func(_ msg.Offset, err error) { done(err) }})
 }
 
+// afterAll calls done on the committer once everything is on disk that was
+// submitted for the session before, by whatever connection.
+func (c *hold) afterAll(done func()) {
+	c.submitted.Add(1)
+	c.s.hub.com.submit(op{c: c, ns: c.s.ns, after: c.s, done: func(msg.Offset, error) { done() }})
+}
+
 // touch has the next checkpoint write the session. s.mu is held.
 func (s *Session) touch() {
 	if s.durable && !s.dirty {

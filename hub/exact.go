@@ -86,11 +86,14 @@ func (c *hold) Release(packetID uint16, done func(error)) {
 	}
 	durable := s.durable
 	s.mu.Unlock()
-	if err != nil || !durable {
+	switch {
+	case !durable:
 		done(err)
-		return
+	case err != nil: // that it was released may be on its way to disk, by a connection since gone
+		c.afterAll(func() { done(err) })
+	default:
+		c.submitControl(s.packetControl(controlRelease, packetID), true, done)
 	}
-	c.submitControl(s.packetControl(controlRelease, packetID), true, done)
 }
 
 // Assign: see subproto.Session.

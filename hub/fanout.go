@@ -197,6 +197,9 @@ func (s *shard) match(x *index, ns *namespace, topic string) *hits {
 // groupHits sorts registrations by session: one hit per session.
 func groupHits(regs []*registration) *hits {
 	h := &hits{}
+	if len(regs) == 0 {
+		return h
+	}
 	all := make([]*registration, 0, len(regs))
 	where := map[*Session]int{}
 	for _, r := range regs {
@@ -204,7 +207,14 @@ func groupHits(regs []*registration) *hits {
 		case r.group != nil:
 			h.groups = append(h.groups, r.group)
 		case len(regs) == 1:
-			return &hits{sessions: []hit{{r.s, []*registration{r}}}}
+			one := &struct {
+				hits
+				session [1]hit
+				reg     [1]*registration
+			}{reg: [1]*registration{r}}
+			one.session[0] = hit{r.s, one.reg[:]}
+			one.sessions = one.session[:]
+			return &one.hits
 		default:
 			if i, ok := where[r.s]; ok {
 				h.sessions[i].regs = append(h.sessions[i].regs, r)

@@ -34,6 +34,7 @@ type Options struct {
 	Quota          int64
 	KeyWindow      time.Duration // how long an idempotency key is remembered; default 10 min
 	RestartGrace   time.Duration // how long wills of the previous run wait for their session; default 30 s
+	checkpoint     time.Duration // between checkpoints; default 1 s
 	Shards         int           // fan-out goroutines, 1 to 64; default min(4, GOMAXPROCS)
 }
 
@@ -132,6 +133,9 @@ func New(o Options) (*Hub, error) {
 		h.shards = append(h.shards, newShard(h, i))
 	}
 	h.com = newCommitter(h)
+	if h.com.every = o.checkpoint; h.com.every <= 0 {
+		h.com.every = checkpointEvery
+	}
 	h.reader = newReaders(h)
 	h.wills.hub = h
 	h.groups = newGroups()

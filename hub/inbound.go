@@ -23,13 +23,16 @@ type inbound struct {
 	backlog   []item     // read from the log: older than anything in queue
 	queue     queue
 	lag       lag
-	away      []span // absences while lagging: nothing was collected at QoS 0
-	back      mark   // where the last absence ended
-	reading   bool   // a reader works, or is about to
-	taken     bool   // a reader has a task of this generation
-	gaps      []gap  // to be told of
-	postponed int    // of unacked: come with the log, and have not come yet
-	gate      int    // filters on their way to disk: nothing is delivered until they are
+	away      []span     // absences while lagging: nothing was collected at QoS 0
+	back      mark       // where the last absence ended
+	reading   bool       // a reader works, or is about to
+	taken     bool       // a reader has a task of this generation
+	gaps      []gap      // to be told of
+	postponed int        // of unacked: come with the log, and have not come yet
+	gate      int        // filters on their way to disk: nothing is delivered until they are
+	pushed    msg.Offset // newest stored message that came by; the shard hands them out in order
+	parked    bool       // without a connection, and not in the index: the lag is up to the head
+	covered   msg.Offset // what is stored up to it comes from the log, if at all
 	restored  restored
 
 	unacked  map[uint64]flight // by ref
@@ -137,12 +140,17 @@ func (s *Session) dropInbound() {
 func (s *Session) push(e *entry, m *msg.Message, regs []*registration) (taken, wake bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.in.pushed = max(s.in.pushed, e.offset)
+	if s.in.parked || e.offset != 0 && e.offset <= s.in.covered {
+		return false, false
+	}
 	regs = s.wanting(e, m, regs)
 	if len(regs) == 0 || !s.mayReceive(m) {
 		return false, false
 	}
 	if s.hold == nil {
-		return s.collect(e, m, regs), false
+		s.collect(e, m)
+		return false, false
 	}
 	if s.in.back.after(e) && (m.QoS == 0 || granted(regs) == 0) { // from the absence, and only now fanned out
 		return false, false

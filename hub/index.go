@@ -41,7 +41,11 @@ func (b *bucket) remove(r *registration) {
 	last.pos = r.pos
 	b.regs[len(b.regs)-1] = nil
 	b.regs = b.regs[:len(b.regs)-1]
+	r.pos = notIndexed
 }
+
+// notIndexed is the position of a registration that no bucket holds.
+const notIndexed = -1
 
 func hasWildcard(pattern string) bool { return strings.ContainsAny(pattern, "+#") }
 
@@ -86,10 +90,13 @@ func (x *index) treeBucket(pattern string) *bucket {
 	return &n.here
 }
 
-// remove takes out a registration that was added.
+// remove takes out a registration, if it is there.
 func (x *index) remove(r *registration) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	if r.pos == notIndexed {
+		return
+	}
 	x.version++
 	f := r.filter
 	switch {

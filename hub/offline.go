@@ -156,17 +156,41 @@ func absent(away []span, o msg.Offset) bool {
 	return false
 }
 
-// collect notes a message for a session without a connection. s.mu is held.
-func (s *Session) collect(e *entry, m *msg.Message, regs []*registration) bool {
-	if e.offset == 0 || m.QoS == 0 || granted(regs) == 0 {
-		return false
+// collect notes the first message for a session without a connection, and takes
+// it out of the index: whatever comes is read from the log when somebody is back,
+// and until then the session costs no publisher anything. s.mu is held.
+func (s *Session) collect(e *entry, m *msg.Message) {
+	if !s.in.lag.on {
+		at := e.offset
+		if at == 0 {
+			at = m.After + 1 // everything stored up to After came by before it
+		}
+		s.startLag(at, at)
 	}
-	if s.in.lag.on {
-		s.in.lag.to = e.offset
-	} else {
-		s.startLag(e.offset, e.offset)
+	s.in.parked = true
+	x := s.shard.index(s.ns)
+	for _, r := range s.regs {
+		if r.group == nil {
+			x.remove(r)
+		}
 	}
-	return true
+}
+
+// unpark puts a session that somebody has again back into the index, with a lag
+// up to head. ns.mu is held, so that what is emitted from now on finds it, and
+// s.mu.
+func (s *Session) unpark(head msg.Offset) {
+	if !s.in.parked {
+		return
+	}
+	s.in.parked, s.in.covered = false, head
+	s.in.lag.to = max(s.in.lag.to, head)
+	x := s.shard.index(s.ns)
+	for _, r := range s.regs {
+		if r.group == nil {
+			x.add(r)
+		}
+	}
 }
 
 // granted is the highest QoS of the filters.

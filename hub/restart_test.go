@@ -16,10 +16,15 @@ import (
 type mortal struct {
 	persist.Store
 	dead atomic.Bool
+	last bool // set before dead
 }
 
 func (s *mortal) Commit(b *persist.Batch, done func(error)) {
 	if s.dead.Load() {
+		if s.last { // this one reaches the disk, and nobody hears of it
+			s.last = false
+			s.Store.Commit(b, func(error) {})
+		}
 		done(persist.ErrClosed)
 		return
 	}
@@ -391,6 +396,46 @@ func TestPromiseStateBeforePacketSession(t *testing.T) {
 	}
 	g.release()
 	if err := c.trySubscribe(msg.Subscription{Filter: msg.Filter{Pattern: "a"}, QoS: 1}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What a connection noted is on disk before the one that takes the session over
+// is told of it: else PUBREL or PUBCOMP would leave before its state, and after a
+// crash a message would be lost (the packet id is still held) or come twice.
+func TestPromiseStateBeforePacketOverATakeover(t *testing.T) {
+	g := newGated(newMem(t))
+	h := open(t, g, nil)
+	t.Cleanup(g.release) // runs before the hub is stopped
+	g.pass.Store(true)
+	a, _ := deviceWith(t, h, msg.SessionParams{ClientID: "d", Expiry: time.Hour, Exact: true})
+	published := make(chan error, 1)
+	a.PublishOnce(3, &msg.Message{Topic: "x", QoS: 2}, func(_ msg.Offset, err error) { published <- err })
+	if err := await(t, published); err != nil {
+		t.Fatal(err)
+	}
+	g.pass.Store(false)
+	g.controls = true
+	a.Release(3, func(error) {})
+	await(t, g.arrived)
+	b := &client{t: t, wake: make(chan struct{}, 1)}
+	attached := make(chan error, 1)
+	b.Session = h.Attach(b, nil, msg.SessionParams{Namespace: "default", ClientID: "d", Expiry: time.Hour, Exact: true},
+		func(_ msg.AttachResult, err error) { attached <- err })
+	released := make(chan error, 1)
+	b.Release(3, func(err error) { released <- err })
+	select {
+	case <-attached:
+		t.Fatal("attached before the release was on disk")
+	case <-released:
+		t.Fatal("answered before the release was on disk")
+	default:
+	}
+	g.proceed <- nil
+	if err := await(t, attached); err != nil {
+		t.Fatal(err)
+	}
+	if err := await(t, released); !errors.Is(err, msg.ErrNoPacketID) {
 		t.Fatal(err)
 	}
 }

@@ -32,6 +32,9 @@ type Session struct {
 	// owned by the shard
 	touched bool
 
+	// owned by the committer
+	stalled int // its steps of QoS 2 that wait for a full store
+
 	contest *contest // guarded by ns.mu; nil: it has not changed hands
 
 	// guarded by mu
@@ -107,7 +110,7 @@ type registration struct {
 	stored bool    // is on disk with its session; guarded by s.mu
 	replay *replay // its way through the past; nil: none, or over. Guarded by the session's mu
 	group  *group  // the shared group: of a member's registration, or of the group's own, whose s is nil
-	pos    int     // in its bucket; guarded by the index
+	pos    int     // in its bucket, or notIndexed; guarded by the index
 }
 
 // subscription is what was asked for, and by which protocol: a Handle means

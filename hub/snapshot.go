@@ -129,7 +129,7 @@ func (s *Session) next(handled msg.Offset) msg.Offset {
 	if in.lag.on {
 		return in.lag.from
 	}
-	return handled + 1
+	return max(handled, in.pushed) + 1
 }
 
 // pendingSide lists the retained values that are still to be sent.
@@ -267,10 +267,8 @@ func (ns *namespace) restore(name string, st *sessionState) error {
 	for _, f := range st.filters {
 		s.restorePast(f)
 	}
-	if st.next <= ns.head {
-		s.in.lag = lag{on: true, from: max(st.next, 1), to: ns.head}
-		h.met.Lagging.Inc()
-	}
+	s.startLag(max(st.next, 1), ns.head)
+	s.in.parked = true
 	for _, x := range st.exact {
 		if s.exact == nil {
 			s.exact = map[uint16]*exact{}
@@ -283,7 +281,7 @@ func (ns *namespace) restore(name string, st *sessionState) error {
 }
 
 func (s *Session) restoreFilter(f filterState) {
-	r := &registration{s: s, filter: f.sub.Filter, start: f.start, stored: true}
+	r := &registration{s: s, filter: f.sub.Filter, start: f.start, stored: true, pos: notIndexed}
 	r.sub.Store(newSubscription(&f.sub, f.via))
 	if s.regs == nil {
 		s.regs = map[msg.Filter]*registration{}
@@ -291,9 +289,7 @@ func (s *Session) restoreFilter(f filterState) {
 	s.regs[r.filter] = r
 	if r.filter.Group != "" {
 		s.shared = append(s.shared, s.hub.joinGroup(s.ns, r))
-	} else {
-		s.shard.index(s.ns).add(r)
-	}
+	} // the others are indexed when somebody has the session again
 	s.hub.met.Subscriptions.Inc()
 }
 

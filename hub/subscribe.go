@@ -208,7 +208,7 @@ func (c *hold) register(sub *msg.Subscription, start msg.Offset) (*registration,
 	if len(s.regs) >= s.hub.lim.Subscriptions {
 		return nil, fmt.Errorf("%w: %d are allowed", msg.ErrTooManySubs, s.hub.lim.Subscriptions)
 	}
-	r := &registration{s: s, filter: sub.Filter, from: s.ns.seq, start: start}
+	r := &registration{s: s, filter: sub.Filter, from: s.ns.seq, start: start, pos: notIndexed}
 	r.sub.Store(own)
 	if s.regs == nil {
 		s.regs = map[msg.Filter]*registration{}

@@ -91,7 +91,7 @@ func (ns *namespace) storeWill(w *will, c *hold, done func(error)) {
 	ns.wills[w.key] = w
 	c.submitted.Add(1)
 	ns.hub.com.submit(op{
-		c: c, ns: ns, control: &persist.Control{Namespace: ns.name, Kind: controlWill, Key: w.key, Value: value},
+		c: c, ns: ns, after: c.s, control: &persist.Control{Namespace: ns.name, Kind: controlWill, Key: w.key, Value: value},
 		done: func(_ msg.Offset, err error) {
 			if err != nil {
 				ns.mu.Lock()
