@@ -471,29 +471,9 @@ func dropsBesideReads(e *env) {
 		}
 		wg.Go(func() { e.readOver(filters, stop) })
 	}
-	wg.Go(func() {
-		for {
-			segments := e.segments("a")
-			for i, s := range segments {
-				if i > 0 && segments[i-1].Class == s.Class || s.Open {
-					continue
-				}
-				if err := e.s.Drop("a", s, []msg.Offset{s.First, s.Last}); err != nil {
-					e.Error(err)
-					return
-				}
-				if err := e.s.Forget("a", []msg.Offset{s.First}); err != nil {
-					e.Error(err)
-					return
-				}
-			}
-			select {
-			case <-stop:
-				return
-			default:
-			}
-		}
-	})
+	for range 2 {
+		wg.Go(func() { e.dropOver(stop) })
+	}
 	for range batches {
 		e.append("a", []uint8{0, 1, 5}, "t/0", "t/1", "t/2", "t/3", "t/4", "t/5", "t/6")
 	}
@@ -506,6 +486,35 @@ func dropsBesideReads(e *env) {
 	}
 	if left := len(e.all("a", 0, 0, persist.Limits{})); missed.Exact && int(missed.Count)+left > 7*batches {
 		e.Errorf("%d left and %d missed of %d", left, missed.Count, 7*batches)
+	}
+}
+
+// dropOver drops full segments of namespace a, over and over.
+func (e *env) dropOver(stop chan struct{}) {
+	for {
+		segments, err := e.s.Segments("a")
+		if err != nil {
+			e.Error(err)
+			return
+		}
+		for i, s := range segments {
+			if i > 0 && segments[i-1].Class == s.Class || s.Open {
+				continue
+			}
+			if err := e.s.Drop("a", s, []msg.Offset{s.First, s.Last}); err != nil {
+				e.Error(err)
+				return
+			}
+			if err := e.s.Forget("a", []msg.Offset{s.First}); err != nil {
+				e.Error(err)
+				return
+			}
+		}
+		select {
+		case <-stop:
+			return
+		default:
+		}
 	}
 }
 

@@ -283,3 +283,5 @@ func BenchmarkDeliverAliased(b *testing.B) {
 	}
 	h.Closed(nil)
 }
+
+func (s *sink) NextNotice(*msg.Notice) bool { return false }

@@ -26,6 +26,7 @@ func (h *handler) deliver() {
 	for h.c.Room() {
 		if !h.mayPull() {
 			h.pull = false
+			h.hear()
 			return
 		}
 		s.d = msg.Delivery{}
@@ -46,6 +47,16 @@ func (h *handler) deliver() {
 		if h.state == stateEnded {
 			return
 		}
+	}
+	h.hear()
+}
+
+// hear takes notices while the client can be sent no messages: that it was taken
+// over must not wait for what it reads or acknowledges ([MQTT-3.1.4-3]).
+func (h *handler) hear() {
+	var n msg.Notice
+	for h.state == stateOpen && h.sess.NextNotice(&n) {
+		h.notice(&n)
 	}
 }
 

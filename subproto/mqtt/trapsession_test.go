@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"parley/persist/mem"
+	"parley/subproto"
 
 	"github.com/mochi-mqtt/server/v2/packets"
 )
@@ -35,6 +36,9 @@ func TestTrapTakeoverOfAStalledSocket(t *testing.T) {
 		p := b.resume(version, "c", true)
 		if took := time.Since(begin); took > time.Second {
 			t.Errorf("the takeover took %v", took)
+		}
+		if code, _ := old.c.WaitClose(); code != subproto.ClosePolicy { // it need not read for that
+			t.Errorf("the old connection was closed with %d", code)
 		}
 		for i := range 3000 {
 			p.receive("t", fmt.Sprint(i))
@@ -148,5 +152,28 @@ func TestTrapQoS2Duplicate(t *testing.T) {
 		}
 		sub.receive("t", "once")
 		sub.quiet()
+	})
+}
+
+// Fault: a client that is sent its unacknowledged messages again and keeps silent
+// does not hear that another has its session ([MQTT-3.1.4-3]).
+func TestTrapTakeoverOfASilentClient(t *testing.T) {
+	both(t, func(t *testing.T, version byte) {
+		b := start(t, func(o *Options) { o.Window = 2 })
+		p := b.resume(version, "c", false)
+		p.subscribe(1, "t")
+		pub := b.connect(version, "pub", nil)
+		for i := range 4 {
+			pub.publish(1, "t", fmt.Sprint(i))
+		}
+		for round := range 3 {
+			p.want(packets.Publish)
+			p.want(packets.Publish)
+			next := b.resume(version, "c", true)
+			if code, _ := p.c.WaitClose(); code != subproto.ClosePolicy {
+				t.Errorf("round %d: closed with %d", round, code)
+			}
+			p = next
+		}
 	})
 }
