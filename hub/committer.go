@@ -43,17 +43,22 @@ type op struct {
 }
 
 // committer gathers what waits from all publishers into one commit after the
-// other, without a timer. One goroutine.
+// other; it waits for more only while that makes them fewer, see gather. One
+// goroutine.
 type committer struct {
 	hub *Hub
 
-	mu     sync.Mutex
-	queue  []op
-	spare  []op
-	signal chan struct{}
+	mu       sync.Mutex
+	queue    []op
+	spare    []op
+	want     int // length of the queue that ends await; 0: nobody waits
+	signal   chan struct{}
+	gathered chan struct{} // the queue has the length that await wants
 
 	// owned by the goroutine in run
-	stalled  []op // of sessions that wait for a full store, in order
+	gather   gather
+	bound    *time.Timer // of await
+	stalled  []op        // of sessions that wait for a full store, in order
 	retry    <-chan time.Time
 	batch    persist.Batch
 	emitting []op // committed ops; from emitted on their messages are not emitted yet
@@ -66,20 +71,30 @@ type committer struct {
 }
 
 func newCommitter(h *Hub) *committer {
-	return &committer{hub: h, signal: make(chan struct{}, 1), keyed: map[batchKey]*op{}}
+	c := &committer{hub: h, signal: make(chan struct{}, 1), gathered: make(chan struct{}, 1), bound: time.NewTimer(time.Hour), keyed: map[batchKey]*op{}}
+	c.bound.Stop()
+	return c
 }
 
 // submit queues an op; it never blocks.
 func (c *committer) submit(o op) {
 	c.mu.Lock()
 	c.queue = append(c.queue, o)
-	first := len(c.queue) == 1
+	first, gathered := len(c.queue) == 1, len(c.queue) == c.want
 	c.mu.Unlock()
 	if first {
-		select {
-		case c.signal <- struct{}{}:
-		default:
-		}
+		notify(c.signal)
+	}
+	if gathered {
+		notify(c.gathered)
+	}
+}
+
+// notify leaves a token in a channel that has room for one.
+func notify(ch chan<- struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
 	}
 }
 
@@ -114,6 +129,7 @@ func (c *committer) drain() {
 // work commits until nothing waits.
 func (c *committer) work() {
 	for {
+		c.await()
 		c.mu.Lock()
 		ops := c.queue
 		c.queue = c.spare[:0]
@@ -122,9 +138,12 @@ func (c *committer) work() {
 		if len(ops) == 0 {
 			return
 		}
+		begin := time.Now()
 		c.commitAll(ops)
+		end, answered := time.Now(), len(ops)
 		clear(ops)
 		c.mu.Lock()
+		c.gather.committed(answered, len(c.queue), end.Sub(begin), end)
 		if cap(ops) <= 4*batchOps {
 			c.spare = ops
 		}
