@@ -53,7 +53,7 @@ type committer struct {
 	spare    []op
 	want     int // length of the queue that ends await; 0: nobody waits
 	signal   chan struct{}
-	gathered chan struct{} // the queue has the length that await wants
+	gathered chan struct{} // the queue has that length; sent to with mu held
 
 	// owned by the goroutine in run
 	gather   gather
@@ -80,13 +80,13 @@ func newCommitter(h *Hub) *committer {
 func (c *committer) submit(o op) {
 	c.mu.Lock()
 	c.queue = append(c.queue, o)
-	first, gathered := len(c.queue) == 1, len(c.queue) == c.want
+	first := len(c.queue) == 1
+	if len(c.queue) == c.want {
+		notify(c.gathered)
+	}
 	c.mu.Unlock()
 	if first {
 		notify(c.signal)
-	}
-	if gathered {
-		notify(c.gathered)
 	}
 }
 

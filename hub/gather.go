@@ -74,13 +74,16 @@ func (g *gather) tried(paid bool) {
 func (c *committer) await() {
 	c.mu.Lock()
 	wait := c.gather.worth(len(c.queue), time.Now())
-	if wait > 0 {
-		c.want = c.gather.want
-	}
-	c.mu.Unlock()
 	if wait == 0 {
+		c.mu.Unlock()
 		return
 	}
+	c.want = c.gather.want
+	select {
+	case <-c.gathered: // together with the last bound
+	default:
+	}
+	c.mu.Unlock()
 	c.bound.Reset(wait)
 	select {
 	case <-c.gathered:
@@ -91,9 +94,5 @@ func (c *committer) await() {
 	paid := len(c.queue) >= c.want
 	c.want = 0
 	c.mu.Unlock()
-	select {
-	case <-c.gathered: // came with the bound
-	default:
-	}
 	c.gather.tried(paid)
 }
