@@ -127,6 +127,9 @@ func (c *hold) record(o op) {
 
 // applyControl brings a session's state up to date at the start.
 func (ns *namespace) applyControl(c persist.Control) error {
+	if st := ns.loading[c.Key]; st != nil && c.Seq <= st.control {
+		return nil // the end of a checkpoint is missing: this entry is newer than its position
+	}
 	if c.Kind == controlSession && c.Value == nil {
 		delete(ns.loading, c.Key)
 		return nil

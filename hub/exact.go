@@ -131,11 +131,14 @@ func (c *hold) Received(ref uint64, done func(error)) {
 	durable := s.durable
 	s.touch()
 	s.mu.Unlock()
-	if err != nil || !durable {
+	switch {
+	case err != nil || !durable:
 		done(err)
-		return
+	case f.ref == 0: // not there any more
+		c.afterAll(func() { done(nil) })
+	default:
+		c.submitControl(s.packetControl(controlReceived, f.packetID), true, done)
 	}
-	c.submitControl(s.packetControl(controlReceived, f.packetID), true, done)
 }
 
 // flight finds an unacknowledged delivery; ref 0 if it is not there, which is no

@@ -59,20 +59,35 @@ func (g *group) touch() {
 	}
 }
 
-// savedGroup returns a group's value for the checkpoint table; nil if it is not
-// to be there.
-func (ns *namespace) savedGroup(key string) []byte {
+// floor is the oldest offset that is still wanted.
+func (st *groupState) floor() msg.Offset {
+	if len(st.back) > 0 {
+		return min(st.back[0], st.next)
+	}
+	return st.next
+}
+
+// setFloor notes that nothing below floor is wanted any more.
+func (g *group) setFloor(floor msg.Offset) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.floor = floor
+}
+
+// savedGroup returns a group's value for the checkpoint table, nil if it is not
+// to be there, and what it wants nothing below of once that is on disk.
+func (ns *namespace) savedGroup(key string) ([]byte, floorOf) {
 	d := stateDecoder{rest: []byte(key)}
 	g := ns.hub.findGroup(ns, d.filter())
 	if g == nil {
-		return nil
+		return nil, floorOf{}
 	}
 	g.dirty.Store(false)
 	st := g.snapshot()
 	if st == nil {
-		return nil
+		return nil, floorOf{}
 	}
-	return st.encode()
+	return st.encode(), floorOf{g, st.floor()}
 }
 
 func (h *Hub) findGroup(ns *namespace, f msg.Filter) *group {
@@ -82,8 +97,8 @@ func (h *Hub) findGroup(ns *namespace, f msg.Filter) *group {
 }
 
 // snapshot collects what is not acknowledged. Messages move between the group and
-// its members meanwhile, so the group is looked at before and after them: what
-// is found twice counts once.
+// its members meanwhile, so what members return is noted until all of them have
+// been looked at: what is found twice counts once. One at a time.
 func (g *group) snapshot() *groupState {
 	handled := msg.Offset(g.hub.groupShard(g.reg.filter).index(g.ns).handled.Load())
 	waiting := map[msg.Offset]bool{}
@@ -92,7 +107,10 @@ func (g *group) snapshot() *groupState {
 	if g.lag.on {
 		next = g.lag.from
 	}
-	g.collectBack(waiting)
+	for _, o := range g.back {
+		waiting[o] = true
+	}
+	g.moved = map[msg.Offset]bool{}
 	g.mu.Unlock()
 	durable := false
 	for _, r := range members {
@@ -102,12 +120,13 @@ func (g *group) snapshot() *groupState {
 		s.collectShared(g, waiting)
 		s.mu.Unlock()
 	}
+	g.mu.Lock()
+	maps.Copy(waiting, g.moved)
+	g.moved = nil
+	g.mu.Unlock()
 	if !durable {
 		return nil
 	}
-	g.mu.Lock()
-	g.collectBack(waiting)
-	g.mu.Unlock()
 	st := &groupState{next: next}
 	for o := range waiting {
 		if o < next {
@@ -116,13 +135,6 @@ func (g *group) snapshot() *groupState {
 	}
 	slices.Sort(st.back)
 	return st
-}
-
-// collectBack notes what members have returned. g.mu is held.
-func (g *group) collectBack(waiting map[msg.Offset]bool) {
-	for _, o := range g.back {
-		waiting[o] = true
-	}
 }
 
 // collectShared notes what the session holds for g. s.mu is held.
@@ -182,6 +194,7 @@ func (g *group) restore(st *groupState) {
 	if st == nil { // it had not been saved yet
 		st = &groupState{next: start + 1}
 	}
+	g.floor = st.floor()
 	for _, o := range st.back {
 		if !g.done[o] {
 			g.back = append(g.back, o)

@@ -194,7 +194,9 @@ func (s *Session) unpark(head msg.Offset) {
 		return
 	}
 	s.in.parked, s.in.covered = false, head
-	s.in.lag.to = max(s.in.lag.to, head)
+	if s.in.lag.to = head; s.in.lag.from > head { // only transient messages came by
+		s.endLag()
+	}
 	x := s.shard.index(s.ns)
 	for _, r := range s.regs {
 		if r.group == nil {

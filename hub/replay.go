@@ -121,12 +121,20 @@ func (s *Session) readReplays(t *task) ([]item, error) {
 		if from > to {
 			return nil, nil
 		}
-		ms, next, err := s.hub.store.Read(s.ns.name, from, to, persist.Limits{Filters: filters(cs)})
+		var items []item
+		var next msg.Offset
+		gaps, err := settled(func() ([]gap, error) {
+			ms, end, err := s.hub.store.Read(s.ns.name, from, to, persist.Limits{Filters: filters(cs)})
+			if err != nil {
+				return nil, err
+			}
+			items, next = s.replayed(ms, end, cs)
+			return s.overtaken(cs, from, next-1), nil
+		})
 		if err != nil {
 			return nil, err
 		}
-		items, next := s.replayed(ms, next, cs)
-		t.gaps = append(t.gaps, s.overtaken(cs, from, next-1)...)
+		t.gaps = append(t.gaps, gaps...)
 		for i := range cs {
 			cs[i].next = max(cs[i].next, next)
 		}
@@ -383,6 +391,7 @@ func (s *Session) giveUp(r *registration) {
 	if mine {
 		delete(s.regs, r.filter)
 		r.gone.Store(true)
+		s.touch() // it may have stood for one that is on disk
 	}
 	s.mu.Unlock()
 	if mine {

@@ -128,8 +128,11 @@ func (ns *namespace) retainNow() error {
 		total += segments[i].Bytes
 	}
 	var wanted []want
-	held := false
+	var held [persist.Classes]bool // by a segment that is wanted: a class is cut from its oldest one on
 	for _, s := range ns.excess(segments) {
+		if held[s.Class] {
+			continue
+		}
 		if wanted == nil {
 			wanted = ns.wants()
 		}
@@ -138,7 +141,7 @@ func (ns *namespace) retainNow() error {
 			return err
 		}
 		if may && (ns.hub.quota <= 0 || total <= ns.hub.quota) {
-			held = true
+			held[s.Class] = true
 			continue
 		}
 		if err := ns.drop(s, may, total); err != nil {
@@ -146,7 +149,7 @@ func (ns *namespace) retainNow() error {
 		}
 		total -= s.Bytes
 	}
-	ns.warn(held, total)
+	ns.warn(slices.Contains(held[:], true), total)
 	return nil
 }
 
@@ -190,9 +193,13 @@ func (ns *namespace) wants() []want {
 	ns.mu.Lock()
 	defer ns.mu.Unlock()
 	var list []want
+	groups := map[*group]bool{}
 	for _, s := range ns.clients {
 		s.mu.Lock()
 		if s.durable && s.expiry > 0 {
+			for _, g := range s.shared {
+				groups[g] = true
+			}
 			w := want{floor: s.floor}
 			for f := range s.regs {
 				w.filters = append(w.filters, f)
@@ -202,6 +209,11 @@ func (ns *namespace) wants() []want {
 			}
 		}
 		s.mu.Unlock()
+	}
+	for g := range groups {
+		g.mu.Lock()
+		list = append(list, want{floor: g.floor, filters: []msg.Filter{g.reg.filter}})
+		g.mu.Unlock()
 	}
 	return list
 }

@@ -47,7 +47,8 @@ func (n *nameSet) take() []string {
 
 // saved returns a session's value for the checkpoint table, nil if it is not to
 // be there, and what it wants nothing below of once that is on disk.
-func (ns *namespace) saved(name string) ([]byte, floorOf) {
+// Everything up to the control record named has been applied to it.
+func (ns *namespace) saved(name string, control uint64) ([]byte, floorOf) {
 	ns.mu.Lock()
 	s := ns.clients[name]
 	ns.mu.Unlock()
@@ -58,12 +59,20 @@ func (ns *namespace) saved(name string) ([]byte, floorOf) {
 	if st == nil {
 		return nil, floorOf{}
 	}
+	st.control = control
 	return st.encode(), floorOf{s, st.floor()}
 }
 
+// floorOf is what a session or a group wants nothing below of.
 type floorOf struct {
-	s     *Session
+	of    interface{ setFloor(msg.Offset) }
 	floor msg.Offset
+}
+
+func (s *Session) setFloor(floor msg.Offset) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.floor = floor
 }
 
 // snapshot is the session's state as of now; nil if it is not durable.

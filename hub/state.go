@@ -20,7 +20,8 @@ type sessionState struct {
 	user     string
 	role     string
 	expiry   time.Duration
-	deadline int64 // Unix milliseconds at which it ends; 0: it had a connection
+	deadline int64  // Unix milliseconds at which it ends; 0: it had a connection
+	control  uint64 // last control record that it includes; later ones it may include
 
 	next     msg.Offset // whatever matches below it was delivered, or is in flights
 	doubt    msg.Offset // up to it, what comes may have been sent before a crash
@@ -92,6 +93,7 @@ func (st *sessionState) encode() []byte {
 	e.byte(stateVersion)
 	e.header(st)
 	e.number(uint64(st.deadline))
+	e.number(st.control)
 	e.number(uint64(st.next))
 	e.number(uint64(st.doubt))
 	e.number(st.receipts)
@@ -134,6 +136,7 @@ func decodeState(b []byte) (*sessionState, error) {
 	st := &sessionState{}
 	d.header(st)
 	st.deadline = int64(d.number())
+	st.control = d.number()
 	st.next = d.offset()
 	st.doubt = d.offset()
 	st.receipts = d.number()
@@ -336,19 +339,22 @@ func (st *sessionState) removeFilters(fs []msg.Filter) {
 }
 
 // assign is a delivery at QoS 2 about to be sent. One that had the packet id
-// before is complete, else the id would not have been free.
+// before is complete, else the id would not have been free. One that the table
+// knows already keeps its place among the others.
 func (st *sessionState) assign(f flightState) {
+	same := func(x flightState) bool { return x.offset == f.offset && x.flags == f.flags }
 	st.flights = slices.DeleteFunc(st.flights, func(x flightState) bool {
-		if x.offset == f.offset && x.flags == f.flags {
-			f.received = x.received
-			return true
-		}
-		if x.packetID == f.packetID {
+		over := x.packetID == f.packetID && !same(x)
+		if over {
 			st.complete(x.offset)
-			return true
 		}
-		return false
+		return over
 	})
+	if i := slices.IndexFunc(st.flights, same); i >= 0 {
+		f.received = st.flights[i].received
+		st.flights[i] = f
+		return
+	}
 	st.flights = append(st.flights, f)
 }
 

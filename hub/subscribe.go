@@ -79,6 +79,7 @@ func (c *hold) storeFilters(subs []msg.Subscription, results []msg.SubscribeResu
 			}
 		}
 		done(results)
+		s.wake() // another connection may have it by now, and wait for the gate
 	})
 }
 
