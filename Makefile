@@ -59,6 +59,7 @@ bench: ## measure, beside mochi and mosquitto; writes figures, takes minutes (BE
 
 torture: bin/broker ## kill the broker 1,000 times under load and prove that nothing is lost; takes half an hour
 	@bin/broker torture --kill --cycles 1000 $(TORTUREFLAGS)
+	go test ./persist/bolt -timeout 2h -run 'PowerCut|EveryFault|FlippedBits|NarrowFilter' -cuts 5000 -flips 3000 -haystack 10000000
 
 fmt: ## format all Go files
 	@gofmt -w $$(find . -name '*.go' -not -path '*/node_modules/*')

@@ -91,7 +91,7 @@ func topKeys(c *Config) []key {
 			"Where devices without WebSocket connect: MQTT over TCP, or TLS with mqtt.tls.",
 			address(&c.MQTTListen, "0.0.0.0", true)},
 		{"admin_listen", "admin-listen", `""`, "127.0.0.1:8081",
-			"Where operators find /metrics, /api/status and /debug/pprof. :8081 without a\nhost means loopback. On any other address it needs auth.file (and then a user\nwith the role admin.role), or admin.allow_anonymous written out.",
+			"Where operators find /metrics, /api/status, /api/backup and /debug/pprof. :8081 without a\nhost means loopback. On any other address it needs auth.file (and then a user\nwith the role admin.role), or admin.allow_anonymous written out.",
 			address(&c.AdminListen, "127.0.0.1", true)},
 		{"data", "data", "./data", "", "The directory of the store. It is created.",
 			word(&c.Data, "a directory", notEmpty)},

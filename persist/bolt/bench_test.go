@@ -3,6 +3,7 @@ package bolt_test
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"parley/msg"
 	"parley/persist"
@@ -116,4 +117,42 @@ func BenchmarkDrop(b *testing.B) {
 			}
 		}
 	}
+}
+
+// BenchmarkCommitBesideDrop drops full segments (16 MiB, a kibibyte a message)
+// while single messages are committed, and reports the slowest commit.
+func BenchmarkCommitBesideDrop(b *testing.B) {
+	s := open(b, ramDir(b), bolt.Options{})
+	slowest := time.Duration(0)
+	for b.Loop() {
+		b.StopTimer()
+		for range 17 {
+			if err := publish(s, 1000, 1000); err != nil {
+				b.Fatal(err)
+			}
+		}
+		segments, err := s.Segments("a")
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+		dropped := make(chan error, 1)
+		go func() { dropped <- s.Drop("a", segments[0], nil) }()
+		for running := true; running; {
+			select {
+			case err := <-dropped:
+				if err != nil {
+					b.Fatal(err)
+				}
+				running = false
+			default:
+				begin := time.Now()
+				if err := publish(s, 1, 1000); err != nil {
+					b.Fatal(err)
+				}
+				slowest = max(slowest, time.Since(begin))
+			}
+		}
+	}
+	b.ReportMetric(float64(slowest.Microseconds())/1e3, "slowest-ms")
 }

@@ -29,10 +29,15 @@ func (s *Store) Drop(namespace string, seg persist.Segment, keep []msg.Offset) e
 	if n == nil || err != nil {
 		return wrapDrop(namespace, err)
 	}
-	d := drop{s: s, n: n, seg: seg, keep: keep}
+	s.mu.RLock()
+	d := drop{s: s, n: n, id: n.id, seg: seg, keep: keep}
+	s.mu.RUnlock()
 	d.sum = persist.Summary{First: seg.First, Last: seg.Last}
 	for from := seg.First; from <= seg.Last; {
 		if from, err = d.scan(from); err != nil {
+			if again, _ := s.droppable(namespace, seg); again == nil && errors.Is(err, errMissing) {
+				return nil // somebody else has dropped it meanwhile
+			}
 			return wrapDrop(namespace, err)
 		}
 		if err := d.copyKept(); err != nil {
@@ -98,6 +103,7 @@ func (n *space) find(seg persist.Segment) (segment, bool) {
 type drop struct {
 	s    *Store
 	n    *space
+	id   uint32
 	seg  persist.Segment
 	keep []msg.Offset
 	sum  persist.Summary
@@ -114,11 +120,11 @@ func (d *drop) scan(from msg.Offset) (next msg.Offset, err error) {
 	next = d.seg.Last + 1
 	err = guard(func() error {
 		return d.s.db.View(func(tx *bbolt.Tx) error {
-			b := tx.Bucket(appendSegmentName(nil, d.n.id, d.seg.Class, d.seg.First))
+			b := tx.Bucket(appendSegmentName(nil, d.id, d.seg.Class, d.seg.First))
 			if b == nil {
 				return missing("segment", d.seg.First)
 			}
-			c, seen, kept := b.Cursor(), 0, tx.Bucket(keptName(d.n.id))
+			c, seen, kept := b.Cursor(), 0, tx.Bucket(keptName(d.id))
 			for k, v := c.Seek(binary.BigEndian.AppendUint64(nil, uint64(from))); len(k) == 8; k, v = c.Next() {
 				at := msg.Offset(binary.BigEndian.Uint64(k))
 				if at > d.seg.Last || seen >= dropScan || len(d.kept) >= keepCount || d.keptBytes >= keepBytes {
@@ -167,6 +173,9 @@ func (d *drop) copyKept() error {
 	defer s.writing.Unlock()
 	if err := s.writable(); err != nil {
 		return err
+	}
+	if again, err := s.droppable(n.name, d.seg); again == nil || err != nil {
+		return err // nothing is kept of what is not there
 	}
 	next := n.info
 	err := s.write(int64(2*d.keptBytes)+int64(len(d.kept)/8+16)*s.pageSize, false, func(tx *bbolt.Tx) error {

@@ -22,7 +22,7 @@ func TestStoreOfSmallSegments(t *testing.T) {
 
 func suite(t *testing.T, o bolt.Options) {
 	persisttest.Run(t, func(t *testing.T) persisttest.Place {
-		dir := t.TempDir()
+		dir := ramDir(t)
 		var now atomic.Int64
 		now.Store(1)
 		o := o

@@ -7,9 +7,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"parley/msg"
 	"parley/persist"
@@ -504,4 +506,61 @@ func TestToolsOfFormat1(t *testing.T) {
 	if ms, err := readAll(open(t, fresh, bolt.Options{})); err != nil || len(ms) != 160 {
 		t.Errorf("%d messages, %v", len(ms), err)
 	}
+}
+
+// Whoever waits for the lock of a file that is then replaced (Compact, Restore)
+// must not go on with a file that has no name any more.
+func TestOpenOfAFileReplacedMeanwhile(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("whether Open has the file is seen in /proc")
+	}
+	dir := stored(t, 100)
+	backup := filepath.Join(t.TempDir(), "b.db")
+	if err := bolt.Backup(dir, backup, nil); err != nil {
+		t.Fatal(err)
+	}
+	holder := reopened(t, dir)
+	opened := make(chan error, 1)
+	go func() {
+		s, err := bolt.Open(dir, bolt.Options{LockTimeout: 20 * time.Second})
+		if err == nil {
+			s.Close()
+		}
+		opened <- err
+	}()
+	for deadline := time.Now().Add(20 * time.Second); !writable(t, holder.Path()); runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatal("Open does not wait for the lock")
+		}
+	}
+	if err := os.Rename(backup, holder.Path()); err != nil {
+		t.Fatal(err)
+	}
+	if err := holder.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-opened; !errors.Is(err, persist.ErrLocked) {
+		t.Errorf("%v", err)
+	}
+}
+
+// writable tells whether this process has path open for writing (proc(5),
+// /proc/pid/fdinfo: flags in octal).
+func writable(t *testing.T, path string) bool {
+	t.Helper()
+	all, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range all {
+		if at, err := os.Readlink("/proc/self/fd/" + fd.Name()); err != nil || at != path {
+			continue
+		}
+		info, _ := os.ReadFile("/proc/self/fdinfo/" + fd.Name())
+		_, rest, _ := strings.Cut(string(info), "flags:")
+		if fields := strings.Fields(rest); len(fields) > 0 && fields[0][len(fields[0])-1]&3 == 2 {
+			return true
+		}
+	}
+	return false
 }
