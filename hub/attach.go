@@ -175,7 +175,11 @@ func (s *Session) resume(c *hold, head msg.Offset, result *msg.AttachResult) *ho
 		s.timer.Stop()
 		s.timer = nil
 	}
+	offline := s.ends != 0
 	s.hold, c.s, s.ends = c, s, 0
+	if s.durable && offline {
+		c.recordBack()
+	}
 	s.who.Store(c.who)
 	s.setExpiry(c.params.Expiry)
 	s.gen++
@@ -185,6 +189,7 @@ func (s *Session) resume(c *hold, head msg.Offset, result *msg.AttachResult) *ho
 	s.askGroups()
 	if c.params.Exact {
 		result.Received = s.in.received()
+		result.Assigned = s.in.assigned()
 	}
 	result.Subscriptions = s.subscriptions()
 	return taken

@@ -3,6 +3,7 @@ package hub
 import (
 	"cmp"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -27,6 +28,7 @@ const (
 	controlRelease  = 6 // PUBREL: packet id
 	controlAssign   = 7 // a delivery at QoS 2 is about to be sent: flightState
 	controlReceived = 8 // PUBREC: packet id
+	controlBack     = 9 // it has a connection again
 )
 
 const sessionPrefix = "s/"
@@ -104,6 +106,17 @@ func (ns *namespace) replace(old *Session, c *hold) {
 	}
 }
 
+// recordBack notes that the session, which was without a connection, has one again:
+// what comes after a crash may have been sent to it. A full store, in which nothing
+// can be noted, keeps nobody from what waits for him. ns.mu is held.
+func (c *hold) recordBack() {
+	c.submitControl(c.s.control(controlBack, func(*encoder) {}), false, func(err error) {
+		if !errors.Is(err, msg.ErrStoreFull) {
+			c.unrecorded = cmp.Or(c.unrecorded, err)
+		}
+	})
+}
+
 // record submits a control record that Attach waits for.
 func (c *hold) record(o op) {
 	o.c = c
@@ -158,6 +171,8 @@ func (ns *namespace) applyControl(c persist.Control) error {
 		st.assign(d.flight())
 	case controlReceived:
 		st.receive(uint16(d.number()))
+	case controlBack:
+		st.deadline = 0
 	default:
 		return fmt.Errorf("control record %d is of unknown kind %d", c.Seq, c.Kind)
 	}

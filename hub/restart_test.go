@@ -149,6 +149,59 @@ func TestPromiseDurableSessionsSurviveACrash(t *testing.T) {
 	}
 }
 
+// What was sent after a return is marked when it comes again after a crash, though
+// no checkpoint has seen the connection [MQTT-3.3.1-1].
+func TestCrashMarksWhatWasSentSinceTheReturn(t *testing.T) {
+	l := liveWith(t, newMem(t), Options{Policy: denying{}, Shards: 2, checkpoint: time.Hour})
+	d, _ := l.device(msg.SessionParams{})
+	d.subscribe("a")
+	d.Close(msg.CloseLost)
+	l = l.restart() // with a checkpoint that knows of no connection
+	l.publisher().store("a", "0")
+	l = l.crash()
+	d = l.back()
+	if got := d.take(); payload(got) != "0" || got.Redelivered {
+		t.Fatalf("got %q, redelivered %v, which nobody was sent before", payload(got), got.Redelivered)
+	}
+	for range 2 {
+		l = l.crash()
+		d = l.back()
+		if got := d.take(); payload(got) != "0" || !got.Redelivered {
+			t.Fatalf("got %q, redelivered %v", payload(got), got.Redelivered)
+		}
+	}
+}
+
+// fillable is a store that can be full.
+type fillable struct {
+	persist.Store
+	full atomic.Bool
+}
+
+func (s *fillable) Commit(b *persist.Batch, done func(error)) {
+	if s.full.Load() {
+		done(persist.ErrFull)
+		return
+	}
+	s.Store.Commit(b, done)
+}
+
+// A full store keeps nobody from what waits for him.
+func TestReturnWhileTheStoreIsFull(t *testing.T) {
+	store := &fillable{Store: newMem(t)}
+	l := live(t, store)
+	d, _ := l.device(msg.SessionParams{})
+	d.subscribe("a")
+	d.Close(msg.CloseLost)
+	l.publisher().store("a", "0")
+	store.full.Store(true)
+	d = l.back()
+	d.expect("0")
+	if d.Congested() {
+		t.Error("it is not read further")
+	}
+}
+
 // After an orderly end nothing is delivered twice.
 func TestRestartKeepsPositions(t *testing.T) {
 	l := live(t, newMem(t))
