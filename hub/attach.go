@@ -190,6 +190,7 @@ func (s *Session) resume(c *hold, head msg.Offset, result *msg.AttachResult) *ho
 	s.askGroups()
 	if c.params.Exact {
 		result.Received = s.in.received()
+		result.Assigned = s.in.assigned()
 	}
 	result.Subscriptions = s.subscriptions()
 	return taken

@@ -146,6 +146,16 @@ func (in *inbound) received() []msg.InFlight {
 	return list
 }
 
+// assigned lists the packet ids of what is sent again under them.
+func (in *inbound) assigned() (ids []uint16) {
+	for _, f := range in.unacked {
+		if f.packetID != 0 && f.received == 0 {
+			ids = append(ids, f.packetID)
+		}
+	}
+	return ids
+}
+
 // absent tells whether the session was without a connection when the message
 // was stored.
 func absent(away []span, o msg.Offset) bool {

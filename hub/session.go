@@ -78,6 +78,7 @@ type hold struct {
 	// publishing
 	submitted    atomic.Int32 // ops in the committer's queue
 	parked       parked
+	emitted      time.Time   // when it last emitted a message itself
 	waitsForRoom atomic.Bool // has publishes parked for a full store
 
 	histories atomic.Int32 // being read

@@ -43,6 +43,9 @@ type AttachResult struct {
 	// Received lists the deliveries of the resumed session at QoS 2 that the
 	// peer has received but not yet completed, in order: PUBREL is due.
 	Received []InFlight
+	// Assigned lists the packet ids under which deliveries of the resumed session
+	// come again, in no order: nothing else may be sent under them before.
+	Assigned []uint16
 	// Subscriptions are the filters of the resumed session, in no order. They are
 	// live at once. Their Handles are those of whoever subscribed: an engine that
 	// uses handles subscribes again.

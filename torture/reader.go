@@ -75,6 +75,7 @@ func (p *peer) handle(c *connection, in *input) error {
 	case inDelivery:
 		return p.deliver(c, in.d)
 	case inRelease:
+		p.record(c, history.Event{Kind: history.Release, Packet: in.n})
 		delete(p.received, in.n)
 		return c.l.complete(in.n)
 	case inGap:
@@ -129,6 +130,7 @@ func (p *peer) confirmed(c *connection, in *input) {
 func (p *peer) deliver(c *connection, d *delivery) error {
 	if d.qos == 2 {
 		if p.received[d.packet] {
+			p.record(c, p.event(history.Again, d))
 			_, err := c.l.ack(d) // [MQTT-4.3.3-10]: it is not handed on again
 			return err
 		}
@@ -147,7 +149,7 @@ func (p *peer) deliver(c *connection, d *delivery) error {
 
 func (p *peer) event(kind history.Kind, d *delivery) history.Event {
 	return history.Event{Kind: kind, Filter: d.filter, Message: d.id, Topic: d.topic, QoS: d.qos,
-		Offset: d.offset, Marked: d.marked, Retained: d.retained}
+		Offset: d.offset, Packet: d.packet, Marked: d.marked, Retained: d.retained}
 }
 
 // flush acknowledges what is held, in the order in which it came. The caller

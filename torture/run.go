@@ -176,6 +176,7 @@ func (r *runner) killAndStart(ctx context.Context, away time.Duration) error {
 	r.lives.Add(1)
 	r.rec.Add(history.Event{Kind: history.Kill})
 	r.broker.kill()
+	r.lives.Add(1) // whoever connected in between met the old one
 	r.res.Kills++
 	if !pause(ctx, away) {
 		return ctx.Err()

@@ -70,6 +70,7 @@ type handler struct {
 	// outbound publishes
 	inflight     map[uint16]outbound // by packet id
 	inflightPeak int                 // most it held since it was made
+	reserved     map[uint16]bool     // packet ids under which deliveries are still to come again
 	lastID       uint16
 	listeners    []gapListener
 	released     int  // of inflight: only PUBREL was sent on this connection

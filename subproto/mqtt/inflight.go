@@ -29,16 +29,17 @@ const (
 // track gives a delivery a packet id: the one it had before, else the next that
 // is not in use. false: there is none.
 func (h *handler) track(d *msg.Delivery) (uint16, bool) {
-	if len(h.inflight) >= 65535 {
-		return 0, false
-	}
 	if h.inflight == nil {
 		h.inflight = make(map[uint16]outbound)
 	}
 	id := d.PacketID
 	if _, used := h.inflight[id]; id == 0 || used {
+		if len(h.inflight)+len(h.reserved) >= 65535 {
+			return 0, false
+		}
 		id = h.nextID()
 	}
+	delete(h.reserved, id)
 	h.inflight[id] = outbound{ref: d.Ref, qos: d.QoS}
 	h.inflightPeak = max(h.inflightPeak, len(h.inflight))
 	return id, true
@@ -51,7 +52,8 @@ func (h *handler) nextID() uint16 {
 		if h.lastID == 0 {
 			continue
 		}
-		if _, used := h.inflight[h.lastID]; !used {
+		_, used := h.inflight[h.lastID]
+		if !used && !h.reserved[h.lastID] {
 			return h.lastID
 		}
 	}
@@ -89,6 +91,14 @@ func (h *handler) finish(id uint16, o outbound) {
 // marked.
 func (h *handler) resume(r msg.AttachResult) {
 	h.redo = r.Present
+	if len(r.Assigned) > 0 {
+		// What has no id any more may come before what has one, and a delivery at
+		// QoS 2 under another id would be another one to the client [MQTT-4.3.3-4].
+		h.reserved = make(map[uint16]bool, len(r.Assigned))
+		for _, id := range r.Assigned {
+			h.reserved[id] = true
+		}
+	}
 	for _, f := range r.Received {
 		if f.PacketID == 0 { // it was received through another protocol
 			h.sess.Ack(f.Ref)

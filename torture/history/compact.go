@@ -46,7 +46,7 @@ func Compact(events []Event) []Event {
 	for i := range events {
 		e := events[i]
 		switch e.Kind {
-		case Settled, Ack, Gap, Quiesced, Unsubscribed:
+		case Settled, Ack, Again, Release, Gap, Quiesced, Unsubscribed:
 			continue
 		case Publish, Published, Refused:
 			if !current[e.Message] {

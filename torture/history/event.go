@@ -31,6 +31,8 @@ const (
 
 	Deliver Kind = "deliver" // received: Conn, Filter (not in MQTT), Message, Topic, QoS, Offset if told, Marked, Retained, Replayed
 	Ack     Kind = "ack"     // the receiver's acknowledgement, sent: as Deliver
+	Again   Kind = "again"   // a PUBLISH at QoS 2 whose PUBREL is to come, not handed on: as Deliver; not judged
+	Release Kind = "release" // PUBREL: Conn, Packet; not judged
 	Gap     Kind = "gap"     // announced: Conn, Filter, Offset, Last, Count
 
 	Complaint Kind = "complaint" // the broker did what it must not, which only its client could see: Conn, Note
@@ -77,6 +79,7 @@ type Event struct {
 	Offset   uint64        `json:"offset,omitempty"`
 	Last     uint64        `json:"last,omitempty"`
 	Count    uint64        `json:"count,omitempty"`
+	Packet   uint16        `json:"packet,omitempty"` // identifier of MQTT, for people who read a history
 	Retain   bool          `json:"retain,omitempty"`
 	Marked   bool          `json:"marked,omitempty"` // DUP, _parley_redelivered, tags.redelivered
 	Retained bool          `json:"retained,omitempty"`
