@@ -20,6 +20,7 @@ const groupPrefix = "g/"
 type groupState struct {
 	next msg.Offset
 	back []msg.Offset
+	done []msg.Offset // from next on: completed by members, or theirs
 }
 
 func groupStateKey(f msg.Filter) string {
@@ -36,6 +37,10 @@ func (st *groupState) encode() []byte {
 	for _, o := range st.back {
 		e.number(uint64(o))
 	}
+	e.count(len(st.done))
+	for _, o := range st.done {
+		e.number(uint64(o))
+	}
 	return e.buf
 }
 
@@ -47,6 +52,9 @@ func (ns *namespace) loadGroup(key string, value []byte) error {
 	st := &groupState{next: d.offset()}
 	for range d.count(1) {
 		st.back = append(st.back, d.offset())
+	}
+	for range d.count(1) {
+		st.done = append(st.done, d.offset())
 	}
 	ns.loadingGroups[key] = st
 	return d.end()
@@ -134,8 +142,18 @@ func (g *group) snapshot() *groupState {
 		}
 	}
 	slices.Sort(st.back)
+	for o := range g.done {
+		if o >= next {
+			st.done = append(st.done, o)
+		}
+	}
+	slices.Sort(st.done)
 	return st
 }
+
+// own tells whether a delivery of a shared group is its member's for good: if the
+// member is durable, only what is on disk says so after a crash.
+func (f *flight) own() bool { return f.qos == 2 && f.packetID != 0 && f.stored }
 
 // collectShared notes what the session holds for g. s.mu is held.
 func (s *Session) collectShared(g *group, waiting map[msg.Offset]bool) {
@@ -147,7 +165,7 @@ func (s *Session) collectShared(g *group, waiting map[msg.Offset]bool) {
 		}
 	}
 	for _, f := range in.unacked {
-		if f.group() == g && (f.qos < 2 || f.packetID == 0) {
+		if f.group() == g && !f.own() {
 			waiting[f.offset] = true
 		}
 	}
@@ -178,19 +196,25 @@ func (ns *namespace) restoreGroups() {
 // restore is called before anything runs.
 func (g *group) restore(st *groupState) {
 	g.done = map[msg.Offset]bool{}
+	if st != nil {
+		for _, o := range st.done {
+			g.done[o] = true
+		}
+	}
 	start := g.members[0].start
 	for _, r := range g.members {
 		start = min(start, r.start)
 		if r.s.in.restored.doubt == g.ns.head {
 			g.doubt = g.ns.head
 		}
-		for _, f := range r.s.in.unacked {
-			if f.group() == g {
-				g.done[f.offset] = true
+		for d := range r.s.in.restored.done {
+			if d.group == g.reg.filter {
+				g.done[d.offset] = true
 			}
 		}
 	}
 	g.reg.start = start
+	g.touch()      // what its members have completed is in their entries no more
 	if st == nil { // it had not been saved yet
 		st = &groupState{next: start + 1}
 	}

@@ -23,6 +23,7 @@ type flight struct {
 	replayed bool
 	received uint64 // at QoS 2: the peer has it, PUBREL comes next; in the order of the PUBRECs
 	resend   bool   // was sent on an earlier connection and not yet on this one
+	stored   bool   // at QoS 2: its packet id is on disk
 	later    bool   // is sent again when the log is read where it lies, see inorder.go
 }
 

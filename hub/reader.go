@@ -126,7 +126,7 @@ type task struct {
 	lag   lag
 	away  []span
 	regs  []*registration
-	done  map[msg.Offset]bool
+	done  map[delivery]bool
 	doubt msg.Offset
 	gaps  []gap // found on the way
 }
@@ -261,7 +261,7 @@ func (ns *namespace) readOne(at msg.Offset) *msg.Message {
 func (s *Session) readSide(t *task) []item {
 	items := make([]item, 0, len(t.side))
 	for _, it := range t.side {
-		if t.done[it.offset] {
+		if t.done[delivery{offset: it.offset, flags: flightRetained}] {
 			continue
 		}
 		m := s.ns.readOne(it.offset)
@@ -338,7 +338,7 @@ func (s *Session) wantedOf(t *task, ms []*msg.Message, next msg.Offset) ([]item,
 		if len(found) == 0 || absent(t.away, m.Offset) && (m.QoS == 0 || granted(found) == 0) {
 			continue
 		}
-		if t.done[m.Offset] || !s.mayReceive(m) {
+		if t.done[delivery{offset: m.Offset}] || !s.mayReceive(m) {
 			continue
 		}
 		items = append(items, item{m: m, regs: found, again: m.Offset <= t.doubt})

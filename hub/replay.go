@@ -23,7 +23,7 @@ type replay struct {
 	cuts     uint64     // retention.cuts when it began: what was cut before is no gap, or is told already
 	// done, of a replay that was begun before a start of the broker: what is
 	// complete; of the rest some may have been sent. Immutable.
-	done map[msg.Offset]bool
+	done map[delivery]bool
 }
 
 func (p *replay) over() bool { return p.resolved && p.next > p.to || p.reg.gone.Load() }
@@ -210,7 +210,7 @@ func (s *Session) covering(m *msg.Message, found []int, cs []cursor) (regs []*re
 	for _, i := range found {
 		c := &cs[i]
 		switch {
-		case m.Offset < c.next || m.Offset > c.to || c.p.done[m.Offset]:
+		case m.Offset < c.next || m.Offset > c.to || c.p.done[delivery{offset: m.Offset, flags: flightReplayed}]:
 		case own && c.p.reg.sub.Load().NoLocal:
 			s.hub.drops.own.Inc()
 		default:

@@ -211,6 +211,30 @@ func TestPromiseNoSilentLossInAReplay(t *testing.T) {
 	c.expect("live")
 }
 
+// Whoever watches hears before and when something is cut that was wanted.
+func TestRetentionIsAnnounced(t *testing.T) {
+	l := retaining(t, small(t), 7000)
+	watch := connect(t, l.Hub, msg.SessionParams{})
+	watch.subscribe("$SYS/broker/retention/#", func(s *msg.Subscription) { s.QoS = 0 })
+	pub := l.publisher()
+	d, _ := l.device(msg.SessionParams{})
+	d.subscribe("a")
+	d.Close(msg.CloseLost)
+	for i := range 150 {
+		pub.store("a", fmt.Sprint(i))
+	}
+	heard := map[string]bool{}
+	for range 10 {
+		l.Retain()
+		for i := range 20 {
+			pub.store("a", fmt.Sprint(i))
+		}
+	}
+	for !heard["$SYS/broker/retention/warning"] || !heard["$SYS/broker/retention/cut"] {
+		heard[watch.next().Message.Topic] = true
+	}
+}
+
 // A segment that somebody wants keeps those behind it in its class, and no others.
 func TestRetentionGoesOnPastWhatIsWanted(t *testing.T) {
 	store := small(t)

@@ -14,14 +14,14 @@ import (
 func seedState() *sessionState {
 	return &sessionState{
 		id: 1 << 50, user: "anna", role: "device", expiry: msg.Forever, deadline: 1700000000000, control: 9,
-		next: 70, doubt: 60, done: []msg.Offset{71, 75}, away: []span{{3, 9}, {50, 0}}, receipts: 4,
+		next: 70, doubt: 60, done: []delivery{{offset: 71}, {61, flightRetained, msg.Filter{}}, {80, 0, msg.Filter{Group: "g", Pattern: "b"}}}, away: []span{{3, 9}, {50, 0}}, receipts: 4,
 		filters: []filterState{
 			{sub: msg.Subscription{Filter: msg.Filter{Pattern: "a/+"}, QoS: 2, NoLocal: true, RetainAsPublished: true, Handle: 7}, via: "mqtt", start: 5},
 			{sub: msg.Subscription{Filter: msg.Filter{Group: "g", Pattern: "b"}, QoS: 1}, side: 1, sideTo: 4, replay: 2, replayTo: 6},
 		},
 		flights: []flightState{
-			{offset: 61, packetID: 65535, qos: 2, flags: flightRetained, received: 3},
-			{offset: 66, packetID: 2, qos: 1, flags: flightReplayed, group: msg.Filter{Group: "g", Pattern: "b"}},
+			{delivery: delivery{offset: 61, flags: flightRetained}, packetID: 65535, qos: 2, received: 3},
+			{delivery: delivery{66, flightReplayed, msg.Filter{Group: "g", Pattern: "b"}}, packetID: 2, qos: 1},
 		},
 		exact: []exactState{{1, 12}, {2, 13}},
 		gaps:  []gap{{msg.Filter{Pattern: "a/+"}, 1, 4, 3, reasonRetention}},
@@ -75,8 +75,10 @@ func FuzzDecodeState(f *testing.F) {
 // A record of a QoS 2 delivery that the table knows leaves it where it is: what is
 // sent again comes in the order in which it was sent first [MQTT-4.6.0-1].
 func TestAssignKeepsTheOrder(t *testing.T) {
-	st := &sessionState{next: 9, flights: []flightState{{offset: 5, qos: 2}, {offset: 6, qos: 1, packetID: 2}}}
-	st.assign(flightState{offset: 5, qos: 2, packetID: 1})
+	st := &sessionState{next: 9, flights: []flightState{
+		{delivery: delivery{offset: 5}, qos: 2}, {delivery: delivery{offset: 6}, qos: 1, packetID: 2},
+	}}
+	st.assign(flightState{delivery: delivery{offset: 5}, qos: 2, packetID: 1})
 	if len(st.flights) != 2 || st.flights[0].offset != 5 || st.flights[0].packetID != 1 || st.flights[1].offset != 6 {
 		t.Fatalf("%+v", st.flights)
 	}
