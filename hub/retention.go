@@ -43,7 +43,7 @@ const (
 type retention struct {
 	cut    atomic.Uint64 // newest offset that was ever dropped with its segment
 	cuts   atomic.Uint64 // how many segments were dropped, or are about to be, since the start
-	warned bool          // owned by Hub.Retain
+	warned bool          // guarded by Hub.retaining
 	// kept for a retained value that there is no more; guarded by namespace.mu
 	stale []msg.Offset
 }
@@ -99,8 +99,10 @@ func (h *Hub) retain(ctx context.Context) {
 	}
 }
 
-// Retain drops what is over the limits now. Not concurrently with itself.
+// Retain drops what is over the limits now.
 func (h *Hub) Retain() {
+	h.retaining.Lock()
+	defer h.retaining.Unlock()
 	for _, ns := range h.spaces {
 		if err := ns.retainNow(); err != nil {
 			h.log.Error("the log cannot be cut", "namespace", ns.name, "error", err)
