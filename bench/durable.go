@@ -46,6 +46,7 @@ func durableScenarios() []scenario {
 	}
 	add("backlog", "deliveries/s", "20,000 messages for 10 offline sessions, which then come back at once and take all", (*bench).backlog)
 	add("offline-10000", "% more CPU", "what 10,000 offline sessions that want the stream add to a message of its 20 publishers, against one", (*bench).offline, parley)
+	add("narrow", "ms", "an offline session wants 10 messages that were published behind all that 20 publishers of other topics could send in three times the duration; from CONNACK to the tenth", (*bench).narrow, parley, rabbitmq, nats, mosquitto)
 	add("acks-1000", "µs/delivery", "one publisher, 1,000 connected subscribers with sessions that each acknowledge", (*bench).listening)
 	add("half-load", "ms", "ack p99 of 20 publishers that send half of what they can, evenly", (*bench).halfLoad)
 	add("topics-100000", "% more CPU", "what 100,000 topics add to a message of 20 publishers, against 20", (*bench).topics, parley, rabbitmq, natsAlways)
@@ -220,6 +221,60 @@ func (b *bench) backlog(ctx context.Context, sc scenario, name string, _ int) ([
 	s.Scenario, s.Unit, s.Checks = sc.name, sc.unit, checks
 	s.Value = delivered / last.Sub(first).Seconds()
 	s.Delivered, s.Acked, s.Anon, s.RSSBefore = s.Value, backlogCount/took.Seconds(), before.broker.Anon, before.broker.RSS
+	return []sample{s}, nil
+}
+
+// narrow lets a session come back that wants little of much.
+func (b *bench) narrow(ctx context.Context, sc scenario, name string, _ int) ([]sample, error) {
+	const wanted = 10
+	t, err := b.trial(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	defer t.close()
+	if err := load.OpenSessions(ctx, t.addr, durableName, "narrow/#", 1); err != nil {
+		return nil, err
+	}
+	noise, err := load.OpenAcked(ctx, load.AckedPlan{Addr: t.addr, Publishers: 20, Window: 50, Size: payloadSize})
+	if err != nil {
+		return nil, err
+	}
+	defer noise.Close()
+	took, err := noise.Run(ctx, 3*b.duration, 0, false)
+	if err != nil {
+		return nil, err
+	}
+	g, err := load.OpenAcked(ctx, load.AckedPlan{Addr: t.addr, Publishers: 1, Window: wanted, Size: payloadSize, Prefix: "narrow"})
+	if err != nil {
+		return nil, err
+	}
+	defer g.Close()
+	if _, err := g.Run(ctx, 0, wanted, true); err != nil {
+		return nil, err
+	}
+	before, err := takePoint(ctx, t.running, load.Counts{}, false)
+	if err != nil {
+		return nil, err
+	}
+	d, err := load.OpenDrain(ctx, t.addr, durableName, 0, g.Sent())
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	if err := d.Run(ctx, drainQuiet); err != nil {
+		return nil, err
+	}
+	after, err := takePoint(ctx, t.running, load.Counts{}, true)
+	if err != nil {
+		return nil, err
+	}
+	passed := noise.Counts().Acked
+	s := between(before, after, float64(max(1, passed)), d.Last.Sub(d.Began))
+	s.Acked = float64(passed) / took.Seconds()
+	s.Checks = g.Report()
+	s.Checks.Add(d.Report())
+	s.Scenario, s.Unit, s.Value = sc.name, sc.unit, float64(d.Last.Sub(d.Began))/float64(time.Millisecond)
+	b.log.Printf("  %s: %d messages of other topics, %v of CPU to come back", name, passed, after.broker.CPU-before.broker.CPU)
 	return []sample{s}, nil
 }
 

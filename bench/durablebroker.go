@@ -164,7 +164,16 @@ func rabbitArguments(r *running, data string, write func(name, text string) stri
 // stopDurable ends the broker, and what it has started besides.
 func (r *running) stopDurable() {
 	r.stop()
-	if r.epmd != "" { // Erlang's port mapper, which the node has started
-		_ = exec.Command("epmd", "-port", r.epmd, "-kill").Run()
+	if r.epmd == "" {
+		return
+	}
+	// Erlang's port mapper, which the node has started and which outlives it; it
+	// refuses to end until it has noticed that the node has.
+	for range 20 {
+		text, err := exec.Command("epmd", "-port", r.epmd, "-kill").CombinedOutput()
+		if err == nil && !strings.Contains(string(text), "not allowed") {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
 	}
 }

@@ -26,7 +26,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	quick := f.Bool("quick", false, "one short round: to see whether it works, not for figures")
 	f.BoolVar(&o.json, "json", false, "write everything as JSON instead of tables")
 	f.StringVar(&o.show, "show", "", "measure nothing; write the tables of a `file` that --json has written")
-	f.StringVar(&o.scenarios, "scenario", "", "only `names`, separated by commas; a prefix will do (fanin, device-qos1); the durable scenarios (durable, inflight, backlog, offline, acks, half-load, topics, killed, powercut) run only if named")
+	f.StringVar(&o.scenarios, "scenario", "", "only `names`, separated by commas; a prefix will do (fanin, device-qos1); the durable scenarios (durable, inflight, backlog, offline, narrow, acks, half-load, topics, killed, powercut) run only if named")
 	f.StringVar(&o.brokers, "brokers", "", "`names` of the brokers to measure, of "+strings.Join(known(), ", ")+" (default: the scenario's usual ones)")
 	f.IntVar(&o.rounds, "rounds", 3, "how often everything is measured, the brokers in turn")
 	f.DurationVar(&o.duration, "duration", 4*time.Second, "of one measurement")

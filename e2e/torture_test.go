@@ -14,6 +14,12 @@ func TestTortureMixed(t *testing.T) {
 	tortured(t, torture.Options{Cycles: 2, Duration: 5 * time.Second, Pace: 15 * time.Millisecond})
 }
 
+// TestTortureKill: the broker is killed thirty times under load from all
+// protocols and keeps every promise (torture/history lists them as rules).
+func TestTortureKill(t *testing.T) {
+	tortured(t, torture.Options{Kill: true, Cycles: 30, CheckEvery: 10, Publishers: 4, Subscribers: 4, Passing: 1, Pace: 25 * time.Millisecond})
+}
+
 func tortured(t *testing.T, o torture.Options) {
 	t.Helper()
 	binary, err := builtBroker()

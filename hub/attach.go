@@ -39,9 +39,10 @@ func (h *Hub) Attach(p subproto.Peer, id *auth.Identity, params msg.SessionParam
 	switch {
 	case params.Will != nil:
 		c.s.ns.storeWill(newWill(c), c, finish)
-	case c.submitted.Load() > 0, result.Present:
+	case c.submitted.Load() > 0, params.ClientID != "":
 		// Behind what admit has submitted, and what the connection before has: a
-		// packet id that it noted as received, say, is not on disk yet.
+		// packet id that it noted as received, say, is not on disk yet; nor that
+		// its session has ended.
 		c.afterAll(func() { finish(nil) })
 	default:
 		finish(nil)
@@ -175,13 +176,13 @@ func (s *Session) resume(c *hold, head msg.Offset, result *msg.AttachResult) *ho
 		s.timer.Stop()
 		s.timer = nil
 	}
-	offline := s.ends != 0
+	changed := s.ends != 0 || s.expiry != c.params.Expiry
 	s.hold, c.s, s.ends = c, s, 0
-	if s.durable && offline {
-		c.recordBack()
-	}
 	s.who.Store(c.who)
 	s.setExpiry(c.params.Expiry)
+	if s.durable && changed {
+		c.recordBack()
+	}
 	s.gen++
 	s.unpark(head)
 	s.in.comeBack(head, s.ns.seq, c.params.Exact)

@@ -42,9 +42,7 @@ func (c *committer) checkpoint(last bool) {
 			continue
 		}
 		for _, f := range floors {
-			f.s.mu.Lock()
-			f.s.floor = f.floor
-			f.s.mu.Unlock()
+			f.of.setFloor(f.floor)
 		}
 	}
 }
@@ -79,7 +77,8 @@ func (c *committer) writeCheckpoint(ns *namespace, cp persist.Checkpoint) error 
 
 // takeCheckpoint collects what has changed. The sessions are taken after the
 // positions, so their state may be newer than these, which does no harm: control
-// records are idempotent.
+// records are idempotent. They are taken after the groups: a delivery that becomes
+// its member's own meanwhile is found with both, not with neither.
 func (ns *namespace) takeCheckpoint(last bool) (cp persist.Checkpoint, floors []floorOf, ok bool) {
 	ns.mu.Lock()
 	ns.stageKeys()
@@ -96,15 +95,19 @@ func (ns *namespace) takeCheckpoint(last bool) (cp persist.Checkpoint, floors []
 	}
 	ns.dirty = map[string][]byte{}
 	ns.mu.Unlock()
-	for _, name := range names {
-		value, floor := ns.saved(name)
-		cp.Puts = append(cp.Puts, persist.Put{Key: sessionPrefix + name, Value: value})
+	put := func(key string, value []byte, floor floorOf) {
+		cp.Puts = append(cp.Puts, persist.Put{Key: key, Value: value})
 		if value != nil {
 			floors = append(floors, floor)
 		}
 	}
 	for _, key := range groups {
-		cp.Puts = append(cp.Puts, persist.Put{Key: groupPrefix + key, Value: ns.savedGroup(key)})
+		value, floor := ns.savedGroup(key)
+		put(groupPrefix+key, value, floor)
+	}
+	for _, name := range names {
+		value, floor := ns.saved(name, cp.AtControl)
+		put(sessionPrefix+name, value, floor)
 	}
 	slices.SortFunc(cp.Puts, func(a, b persist.Put) int { return cmp.Compare(a.Key, b.Key) })
 	return cp, floors, true

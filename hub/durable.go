@@ -28,7 +28,7 @@ const (
 	controlRelease  = 6 // PUBREL: packet id
 	controlAssign   = 7 // a delivery at QoS 2 is about to be sent: flightState
 	controlReceived = 8 // PUBREC: packet id
-	controlBack     = 9 // it has a connection again
+	controlBack     = 9 // it has a connection again, or another expiry: expiry
 )
 
 const sessionPrefix = "s/"
@@ -106,11 +106,12 @@ func (ns *namespace) replace(old *Session, c *hold) {
 	}
 }
 
-// recordBack notes that the session, which was without a connection, has one again:
-// what comes after a crash may have been sent to it. A full store, in which nothing
-// can be noted, keeps nobody from what waits for him. ns.mu is held.
+// recordBack notes that the session, which was without a connection, has one again,
+// or has another expiry: what comes after a crash may have been sent to it. A full
+// store, in which nothing can be noted, keeps nobody from what waits for him. ns.mu
+// and the session's mu are held.
 func (c *hold) recordBack() {
-	c.submitControl(c.s.control(controlBack, func(*encoder) {}), false, func(err error) {
+	c.submitControl(c.s.control(controlBack, func(e *encoder) { e.number(uint64(c.s.expiry)) }), false, func(err error) {
 		if !errors.Is(err, msg.ErrStoreFull) {
 			c.unrecorded = cmp.Or(c.unrecorded, err)
 		}
@@ -127,6 +128,9 @@ func (c *hold) record(o op) {
 
 // applyControl brings a session's state up to date at the start.
 func (ns *namespace) applyControl(c persist.Control) error {
+	if st := ns.loading[c.Key]; st != nil && c.Seq <= st.control {
+		return nil // the end of a checkpoint is missing: this entry is newer than its position
+	}
 	if c.Kind == controlSession && c.Value == nil {
 		delete(ns.loading, c.Key)
 		return nil
@@ -172,7 +176,7 @@ func (ns *namespace) applyControl(c persist.Control) error {
 	case controlReceived:
 		st.receive(uint16(d.number()))
 	case controlBack:
-		st.deadline = 0
+		st.expiry, st.deadline = time.Duration(d.number()), 0
 	default:
 		return fmt.Errorf("control record %d is of unknown kind %d", c.Seq, c.Kind)
 	}

@@ -102,7 +102,7 @@ func (c *hold) Assign(ref uint64, packetID uint16, done func(error)) {
 	s.mu.Lock()
 	f, err := c.flight(ref)
 	if f.ref != 0 {
-		f.packetID = packetID
+		f.packetID, f.stored = packetID, !s.durable
 		s.in.unacked[ref] = f
 	}
 	durable := s.durable && f.qos == 2
@@ -114,7 +114,26 @@ func (c *hold) Assign(ref uint64, packetID uint16, done func(error)) {
 		done(err)
 	default:
 		st := f.state()
-		c.submitControl(s.control(controlAssign, func(e *encoder) { e.flight(&st) }), true, done)
+		c.submitControl(s.control(controlAssign, func(e *encoder) { e.flight(&st) }), true, func(err error) {
+			s.assigned(ref, err)
+			done(err)
+		})
+	}
+}
+
+// assigned notes that a delivery's packet id is on disk, so that it is the
+// session's own from here on.
+func (s *Session) assigned(ref uint64, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f, ok := s.in.unacked[ref]
+	if !ok || err != nil {
+		return
+	}
+	f.stored = true
+	s.in.unacked[ref] = f
+	if g := f.group(); g != nil {
+		g.touch()
 	}
 }
 
@@ -131,11 +150,14 @@ func (c *hold) Received(ref uint64, done func(error)) {
 	durable := s.durable
 	s.touch()
 	s.mu.Unlock()
-	if err != nil || !durable {
+	switch {
+	case err != nil || !durable:
 		done(err)
-		return
+	case f.ref == 0: // not there any more
+		c.afterAll(func() { done(nil) })
+	default:
+		c.submitControl(s.packetControl(controlReceived, f.packetID), true, done)
 	}
-	c.submitControl(s.packetControl(controlReceived, f.packetID), true, done)
 }
 
 // flight finds an unacknowledged delivery; ref 0 if it is not there, which is no

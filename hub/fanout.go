@@ -29,7 +29,8 @@ type shard struct {
 	// fans out its own message
 	running sync.Mutex
 	cache   map[cacheKey]*hits
-	refs    int // registrations in cache
+	refs    int   // registrations in cache
+	nobody  *hits // of the last topic that nobody wanted
 	scratch []*registration
 	touched []*Session
 }
@@ -180,17 +181,30 @@ func (s *shard) match(x *index, ns *namespace, topic string) *hits {
 	}
 	s.scratch = x.match(topic, s.scratch[:0])
 	x.mu.Unlock()
-	h := groupHits(s.scratch)
-	h.version = version
+	h := s.hitsOf(s.scratch, version)
 	if old := s.cache[key]; old != nil {
 		s.refs -= old.refs
 	}
-	if h.refs = len(s.scratch); len(s.cache) >= cachedMatches || s.refs+h.refs > cachedRefs {
+	if len(s.cache) >= cachedMatches || s.refs+h.refs > cachedRefs {
 		clear(s.cache)
 		s.refs = 0
 	}
 	s.cache[key] = h
 	s.refs += h.refs
+	return h
+}
+
+// hitsOf is groupHits for a version of the index; nobody is one value for all
+// topics.
+func (s *shard) hitsOf(regs []*registration, version uint64) *hits {
+	if len(regs) == 0 && s.nobody != nil && s.nobody.version == version {
+		return s.nobody
+	}
+	h := groupHits(regs)
+	h.version, h.refs = version, len(regs)
+	if len(regs) == 0 {
+		s.nobody = h
+	}
 	return h
 }
 

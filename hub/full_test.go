@@ -61,3 +61,59 @@ func TestPublishOnceWhileStoreIsFull(t *testing.T) {
 	}
 	sub.expect("once", "behind")
 }
+
+// A SUBSCRIBE that waits for a full store behind a publish holds back what comes for
+// the session; the connection that has taken it over meanwhile is woken at its end.
+func TestTakeoverWhileASubscribeWaits(t *testing.T) {
+	h, g := openGated(t, nil)
+	g.pass.Store(true)
+	params := msg.SessionParams{ClientID: "d", Expiry: msg.Forever, ParkWhenFull: true}
+	before, _ := deviceWith(t, h, params)
+	before.subscribe("a")
+	g.pass.Store(false)
+	before.publish("x", "parked", 1, nil)
+	await(t, g.arrived)
+	g.proceed <- fmt.Errorf("%w: no space", persist.ErrFull)
+	for !before.Congested() {
+		await(t, before.wake)
+	}
+	before.Subscribe([]msg.Subscription{{Filter: msg.Filter{Pattern: "b"}, QoS: 1}}, func([]msg.SubscribeResult) {})
+	d, _ := deviceWith(t, h, params)
+	pub := connect(t, h, msg.SessionParams{})
+	pub.subscribe("marker")
+	pub.publish("a", "transient", 0, nil)
+	var none msg.Delivery
+	if d.Next(&none) {
+		t.Fatalf("%+v before the filter is on disk", none)
+	}
+	await(t, d.wake) // for the message
+	if d.Next(&none) {
+		t.Fatalf("%+v before the filter is on disk", none)
+	}
+	g.release()
+	d.expect("transient")
+}
+
+// A will that its client took back while the store was full is not published after a
+// restart.
+func TestWillTakenBackWhileStoreIsFull(t *testing.T) {
+	g := newGated(newMem(t))
+	g.pass.Store(true)
+	l := live(t, g)
+	t.Cleanup(g.release)
+	d, _ := l.device(msg.SessionParams{Will: &msg.Will{Message: &msg.Message{Topic: "will", QoS: 1}}})
+	g.controls = true
+	g.pass.Store(false)
+	d.Close(msg.CloseGoodbye)
+	await(t, g.arrived)
+	g.proceed <- fmt.Errorf("%w: no space", persist.ErrFull)
+	g.pass.Store(true)
+	g.release()
+	l = l.restart()
+	ns := l.spaces["default"]
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	if len(ns.wills) > 0 {
+		t.Fatal("the will is there again")
+	}
+}

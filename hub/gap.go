@@ -1,6 +1,8 @@
 package hub
 
 import (
+	"slices"
+
 	"parley/msg"
 )
 
@@ -36,6 +38,19 @@ func (s *Session) missed(regs []*registration, from, to msg.Offset) []gap {
 		}
 	}
 	return gaps
+}
+
+// settled reads a part of the log and what was cut of it until both are of one
+// time: what is cut after it was read is not missed.
+func settled(read func() ([]gap, error)) ([]gap, error) {
+	gaps, err := read()
+	for err == nil && len(gaps) > 0 {
+		before := gaps
+		if gaps, err = read(); slices.Equal(before, gaps) {
+			break
+		}
+	}
+	return gaps, err
 }
 
 // missedBy asks the store what was cut of [from, to] that f matches; nil if

@@ -29,6 +29,8 @@ type group struct {
 	lag     lag          // matched while no member had room
 	back    []msg.Offset // returned by members, in order
 	reading bool
+	floor   msg.Offset          // of what is on disk: nothing below it is wanted any more
+	moved   map[msg.Offset]bool // while a snapshot is taken: what members return meanwhile
 
 	dirty atomic.Bool // has changed since the last checkpoint
 	// of a group restored at the start; fixed: what its members have as their own,
@@ -68,7 +70,7 @@ func (h *Hub) joinGroup(ns *namespace, r *registration) *group {
 	key := groupKey{ns, r.filter}
 	g := h.groups.byID[key]
 	if g == nil {
-		g = &group{hub: h, ns: ns, reg: &registration{filter: r.filter, from: r.from, start: r.start}}
+		g = &group{hub: h, ns: ns, reg: &registration{filter: r.filter, from: r.from, start: r.start}, floor: r.start + 1}
 		g.reg.group = g
 		h.groups.byID[key] = g
 		h.groupShard(r.filter).index(ns).add(g.reg)
@@ -274,15 +276,26 @@ func (g *group) dispatchBack(back []msg.Offset) bool {
 
 // dispatchLog gives out one chunk of the log.
 func (g *group) dispatchLog(l lag) bool {
-	ms, next, err := g.hub.store.Read(g.ns.name, l.from, l.to, persist.Limits{Messages: 64, Filters: []msg.Filter{g.reg.filter}})
+	var ms []*msg.Message
+	var next msg.Offset
+	gaps, err := settled(func() (gaps []gap, err error) {
+		limits := persist.Limits{Messages: 64, Filters: []msg.Filter{g.reg.filter}}
+		if ms, next, err = g.hub.store.Read(g.ns.name, l.from, l.to, limits); err != nil {
+			return nil, err
+		}
+		if cut := msg.Offset(g.ns.retention.cut.Load()); l.from <= cut {
+			if missed := g.ns.missedBy(g.reg.filter, l.from, min(cut, next-1)); missed != nil {
+				gaps = []gap{*missed}
+			}
+		}
+		return gaps, nil
+	})
 	if err != nil {
 		g.hub.log.Error("the log cannot be read for a shared group", "namespace", g.ns.name, "offset", l.from, "error", err)
 		return false
 	}
-	if cut := msg.Offset(g.ns.retention.cut.Load()); l.from <= cut {
-		if missed := g.ns.missedBy(g.reg.filter, l.from, min(cut, next-1)); missed != nil {
-			g.tellGap(*missed)
-		}
+	for _, gp := range gaps {
+		g.tellGap(gp)
 	}
 	from := next
 	for _, m := range ms {
@@ -375,7 +388,7 @@ func (s *Session) returnShared(g *group, flights bool) {
 	}
 	in.queue = kept
 	for ref, f := range in.unacked {
-		if flights && f.regs[0].group == g && f.qos == 1 {
+		if flights && f.group() == g && f.qos == 1 {
 			delete(in.unacked, ref)
 			back = append(back, f.offset)
 		}
@@ -393,6 +406,11 @@ func (s *Session) returnShared(g *group, flights bool) {
 	}
 	g.mu.Lock()
 	g.back = append(g.back, back...)
+	if g.moved != nil {
+		for _, o := range back {
+			g.moved[o] = true
+		}
+	}
 	slices.SortFunc(g.back, func(a, b msg.Offset) int { return cmp.Compare(a, b) })
 	g.waits.Store(true)
 	g.mu.Unlock()

@@ -20,6 +20,7 @@ const groupPrefix = "g/"
 type groupState struct {
 	next msg.Offset
 	back []msg.Offset
+	done []msg.Offset // from next on: completed by members, or theirs
 }
 
 func groupStateKey(f msg.Filter) string {
@@ -36,6 +37,10 @@ func (st *groupState) encode() []byte {
 	for _, o := range st.back {
 		e.number(uint64(o))
 	}
+	e.count(len(st.done))
+	for _, o := range st.done {
+		e.number(uint64(o))
+	}
 	return e.buf
 }
 
@@ -48,6 +53,9 @@ func (ns *namespace) loadGroup(key string, value []byte) error {
 	for range d.count(1) {
 		st.back = append(st.back, d.offset())
 	}
+	for range d.count(1) {
+		st.done = append(st.done, d.offset())
+	}
 	ns.loadingGroups[key] = st
 	return d.end()
 }
@@ -59,20 +67,35 @@ func (g *group) touch() {
 	}
 }
 
-// savedGroup returns a group's value for the checkpoint table; nil if it is not
-// to be there.
-func (ns *namespace) savedGroup(key string) []byte {
+// floor is the oldest offset that is still wanted.
+func (st *groupState) floor() msg.Offset {
+	if len(st.back) > 0 {
+		return min(st.back[0], st.next)
+	}
+	return st.next
+}
+
+// setFloor notes that nothing below floor is wanted any more.
+func (g *group) setFloor(floor msg.Offset) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.floor = floor
+}
+
+// savedGroup returns a group's value for the checkpoint table, nil if it is not
+// to be there, and what it wants nothing below of once that is on disk.
+func (ns *namespace) savedGroup(key string) ([]byte, floorOf) {
 	d := stateDecoder{rest: []byte(key)}
 	g := ns.hub.findGroup(ns, d.filter())
 	if g == nil {
-		return nil
+		return nil, floorOf{}
 	}
 	g.dirty.Store(false)
 	st := g.snapshot()
 	if st == nil {
-		return nil
+		return nil, floorOf{}
 	}
-	return st.encode()
+	return st.encode(), floorOf{g, st.floor()}
 }
 
 func (h *Hub) findGroup(ns *namespace, f msg.Filter) *group {
@@ -82,8 +105,8 @@ func (h *Hub) findGroup(ns *namespace, f msg.Filter) *group {
 }
 
 // snapshot collects what is not acknowledged. Messages move between the group and
-// its members meanwhile, so the group is looked at before and after them: what
-// is found twice counts once.
+// its members meanwhile, so what members return is noted until all of them have
+// been looked at: what is found twice counts once. One at a time.
 func (g *group) snapshot() *groupState {
 	handled := msg.Offset(g.hub.groupShard(g.reg.filter).index(g.ns).handled.Load())
 	waiting := map[msg.Offset]bool{}
@@ -92,7 +115,10 @@ func (g *group) snapshot() *groupState {
 	if g.lag.on {
 		next = g.lag.from
 	}
-	g.collectBack(waiting)
+	for _, o := range g.back {
+		waiting[o] = true
+	}
+	g.moved = map[msg.Offset]bool{}
 	g.mu.Unlock()
 	durable := false
 	for _, r := range members {
@@ -102,12 +128,13 @@ func (g *group) snapshot() *groupState {
 		s.collectShared(g, waiting)
 		s.mu.Unlock()
 	}
+	g.mu.Lock()
+	maps.Copy(waiting, g.moved)
+	g.moved = nil
+	g.mu.Unlock()
 	if !durable {
 		return nil
 	}
-	g.mu.Lock()
-	g.collectBack(waiting)
-	g.mu.Unlock()
 	st := &groupState{next: next}
 	for o := range waiting {
 		if o < next {
@@ -115,15 +142,18 @@ func (g *group) snapshot() *groupState {
 		}
 	}
 	slices.Sort(st.back)
+	for o := range g.done {
+		if o >= next {
+			st.done = append(st.done, o)
+		}
+	}
+	slices.Sort(st.done)
 	return st
 }
 
-// collectBack notes what members have returned. g.mu is held.
-func (g *group) collectBack(waiting map[msg.Offset]bool) {
-	for _, o := range g.back {
-		waiting[o] = true
-	}
-}
+// own tells whether a delivery of a shared group is its member's for good: if the
+// member is durable, only what is on disk says so after a crash.
+func (f *flight) own() bool { return f.qos == 2 && f.packetID != 0 && f.stored }
 
 // collectShared notes what the session holds for g. s.mu is held.
 func (s *Session) collectShared(g *group, waiting map[msg.Offset]bool) {
@@ -135,7 +165,7 @@ func (s *Session) collectShared(g *group, waiting map[msg.Offset]bool) {
 		}
 	}
 	for _, f := range in.unacked {
-		if f.group() == g && (f.qos < 2 || f.packetID == 0) {
+		if f.group() == g && !f.own() {
 			waiting[f.offset] = true
 		}
 	}
@@ -166,22 +196,29 @@ func (ns *namespace) restoreGroups() {
 // restore is called before anything runs.
 func (g *group) restore(st *groupState) {
 	g.done = map[msg.Offset]bool{}
+	if st != nil {
+		for _, o := range st.done {
+			g.done[o] = true
+		}
+	}
 	start := g.members[0].start
 	for _, r := range g.members {
 		start = min(start, r.start)
 		if r.s.in.restored.doubt == g.ns.head {
 			g.doubt = g.ns.head
 		}
-		for _, f := range r.s.in.unacked {
-			if f.group() == g {
-				g.done[f.offset] = true
+		for d := range r.s.in.restored.done {
+			if d.group == g.reg.filter {
+				g.done[d.offset] = true
 			}
 		}
 	}
 	g.reg.start = start
+	g.touch()      // what its members have completed is in their entries no more
 	if st == nil { // it had not been saved yet
 		st = &groupState{next: start + 1}
 	}
+	g.floor = st.floor()
 	for _, o := range st.back {
 		if !g.done[o] {
 			g.back = append(g.back, o)

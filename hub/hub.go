@@ -81,6 +81,7 @@ type Hub struct {
 	keep        []RetentionRule
 	keepDefault Retention
 	quota       int64
+	retaining   sync.Mutex // held by Retain
 
 	grace  time.Duration
 	spaces map[string]*namespace

@@ -242,7 +242,7 @@ func (c *hold) Ack(ref uint64) {
 		if f := s.in.unacked[ref]; s.durable && f.group() != nil {
 			f.group().touch()
 		}
-		delete(s.in.unacked, ref)
+		s.in.forget(ref)
 		s.touch()
 		s.askGroups()
 	}

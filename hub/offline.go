@@ -23,6 +23,7 @@ type flight struct {
 	replayed bool
 	received uint64 // at QoS 2: the peer has it, PUBREL comes next; in the order of the PUBRECs
 	resend   bool   // was sent on an earlier connection and not yet on this one
+	stored   bool   // at QoS 2: its packet id is on disk
 	later    bool   // is sent again when the log is read where it lies, see inorder.go
 }
 
@@ -194,7 +195,9 @@ func (s *Session) unpark(head msg.Offset) {
 		return
 	}
 	s.in.parked, s.in.covered = false, head
-	s.in.lag.to = max(s.in.lag.to, head)
+	if s.in.lag.to = head; s.in.lag.from > head { // only transient messages came by
+		s.endLag()
+	}
 	x := s.shard.index(s.ns)
 	for _, r := range s.regs {
 		if r.group == nil {

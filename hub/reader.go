@@ -126,7 +126,7 @@ type task struct {
 	lag   lag
 	away  []span
 	regs  []*registration
-	done  map[msg.Offset]bool
+	done  map[delivery]bool
 	doubt msg.Offset
 	gaps  []gap // found on the way
 }
@@ -190,7 +190,7 @@ func (s *Session) nextTask() (task, bool) {
 	s.in.taken = true
 	t := task{
 		gen: s.gen, redo: slices.Clone(s.in.redo[:min(sideChunk, len(s.in.redo))]), side: s.in.side[:min(sideChunk, len(s.in.side))],
-		later: slices.Clone(s.in.later), past: s.in.cursors(), lag: s.in.lag, away: s.in.away, done: s.in.restored.done, doubt: s.in.restored.doubt,
+		later: slices.Clone(s.in.later), past: s.in.cursors(), lag: s.in.lag, away: slices.Clone(s.in.away), done: s.in.restored.done, doubt: s.in.restored.doubt,
 	}
 	if t.lag.on || len(t.redo) > 0 {
 		t.regs = make([]*registration, 0, len(s.regs))
@@ -225,10 +225,12 @@ func (s *Session) readRedo(t *task) []item {
 			items = append(items, item{m: m, regs: f.regs, retained: f.retained, replayed: f.replayed, ref: f.ref})
 			continue
 		}
-		t.gaps = append(t.gaps, gap{filter: f.filter(), first: f.offset, last: f.offset, count: 1, reason: reasonRetention})
 		s.mu.Lock()
-		s.in.forget(f.ref)
-		s.touch()
+		if _, waits := s.in.unacked[f.ref]; waits { // told as it is forgotten, whoever has the session by now
+			s.in.forget(f.ref)
+			s.tellGap(gap{filter: f.filter(), first: f.offset, last: f.offset, count: 1, reason: reasonRetention})
+			s.touch()
+		}
 		s.mu.Unlock()
 	}
 	return items
@@ -259,7 +261,7 @@ func (ns *namespace) readOne(at msg.Offset) *msg.Message {
 func (s *Session) readSide(t *task) []item {
 	items := make([]item, 0, len(t.side))
 	for _, it := range t.side {
-		if t.done[it.offset] {
+		if t.done[delivery{offset: it.offset, flags: flightRetained}] {
 			continue
 		}
 		m := s.ns.readOne(it.offset)
@@ -288,12 +290,18 @@ func (s *Session) readLag(t *task) (items []item, next msg.Offset, err error) {
 	filters := t.filters()
 	for turn := 0; turn < lagTurns && len(items) == 0 && next <= t.lag.to; turn++ {
 		from := next
-		var ms []*msg.Message
-		if ms, next, err = s.hub.store.Read(s.ns.name, from, t.lag.to, persist.Limits{Filters: filters}); err != nil {
+		gaps, err := settled(func() ([]gap, error) {
+			ms, end, err := s.hub.store.Read(s.ns.name, from, t.lag.to, persist.Limits{Filters: filters})
+			if err != nil {
+				return nil, err
+			}
+			items, next = s.wantedOf(t, ms, end)
+			return s.missed(t.regs, from, next-1), nil
+		})
+		if err != nil {
 			return nil, 0, err
 		}
-		items, next = s.wantedOf(t, ms, next)
-		t.gaps = append(t.gaps, s.missed(t.regs, from, next-1)...)
+		t.gaps = append(t.gaps, gaps...)
 	}
 	return items, next, nil
 }
@@ -330,7 +338,7 @@ func (s *Session) wantedOf(t *task, ms []*msg.Message, next msg.Offset) ([]item,
 		if len(found) == 0 || absent(t.away, m.Offset) && (m.QoS == 0 || granted(found) == 0) {
 			continue
 		}
-		if t.done[m.Offset] || !s.mayReceive(m) {
+		if t.done[delivery{offset: m.Offset}] || !s.mayReceive(m) {
 			continue
 		}
 		items = append(items, item{m: m, regs: found, again: m.Offset <= t.doubt})

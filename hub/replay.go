@@ -23,7 +23,7 @@ type replay struct {
 	cuts     uint64     // retention.cuts when it began: what was cut before is no gap, or is told already
 	// done, of a replay that was begun before a start of the broker: what is
 	// complete; of the rest some may have been sent. Immutable.
-	done map[msg.Offset]bool
+	done map[delivery]bool
 }
 
 func (p *replay) over() bool { return p.resolved && p.next > p.to || p.reg.gone.Load() }
@@ -121,12 +121,20 @@ func (s *Session) readReplays(t *task) ([]item, error) {
 		if from > to {
 			return nil, nil
 		}
-		ms, next, err := s.hub.store.Read(s.ns.name, from, to, persist.Limits{Filters: filters(cs)})
+		var items []item
+		var next msg.Offset
+		gaps, err := settled(func() ([]gap, error) {
+			ms, end, err := s.hub.store.Read(s.ns.name, from, to, persist.Limits{Filters: filters(cs)})
+			if err != nil {
+				return nil, err
+			}
+			items, next = s.replayed(ms, end, cs)
+			return s.overtaken(cs, from, next-1), nil
+		})
 		if err != nil {
 			return nil, err
 		}
-		items, next := s.replayed(ms, next, cs)
-		t.gaps = append(t.gaps, s.overtaken(cs, from, next-1)...)
+		t.gaps = append(t.gaps, gaps...)
 		for i := range cs {
 			cs[i].next = max(cs[i].next, next)
 		}
@@ -202,7 +210,7 @@ func (s *Session) covering(m *msg.Message, found []int, cs []cursor) (regs []*re
 	for _, i := range found {
 		c := &cs[i]
 		switch {
-		case m.Offset < c.next || m.Offset > c.to || c.p.done[m.Offset]:
+		case m.Offset < c.next || m.Offset > c.to || c.p.done[delivery{offset: m.Offset, flags: flightReplayed}]:
 		case own && c.p.reg.sub.Load().NoLocal:
 			s.hub.drops.own.Inc()
 		default:
@@ -383,6 +391,7 @@ func (s *Session) giveUp(r *registration) {
 	if mine {
 		delete(s.regs, r.filter)
 		r.gone.Store(true)
+		s.touch() // it may have stood for one that is on disk
 	}
 	s.mu.Unlock()
 	if mine {

@@ -172,6 +172,46 @@ func TestCrashMarksWhatWasSentSinceTheReturn(t *testing.T) {
 	}
 }
 
+// A new expiry is on disk before CONNACK, like the session.
+func TestCrashKeepsANewExpiry(t *testing.T) {
+	l := liveWith(t, newMem(t), Options{Policy: denying{}, Shards: 2, checkpoint: time.Hour})
+	for _, expiry := range []time.Duration{time.Hour, 2 * time.Hour, 3 * time.Hour} {
+		d, _ := l.device(msg.SessionParams{Expiry: expiry})
+		if expiry == 2*time.Hour {
+			d.Close(msg.CloseLost) // else it is taken over
+		}
+		l = l.crash()
+		if s := l.spaces["default"].clients["d"]; s == nil || s.expiry != expiry {
+			t.Fatalf("%+v, want an expiry of %v", s, expiry)
+		}
+	}
+	l.device(msg.SessionParams{Expiry: -1}) // ends with this connection
+	l = l.crash()
+	if l.spaces["default"].clients["d"] != nil {
+		t.Error("there is a session that ended with its connection")
+	}
+}
+
+// What was completed of a retained burst does not come again, though its packet id
+// has been used again [MQTT-4.3.3].
+func TestCrashKeepsRetainedBurstsExact(t *testing.T) {
+	l := liveWith(t, newMem(t), Options{Policy: denying{}, Shards: 2, checkpoint: time.Hour})
+	pub := l.publisher()
+	for i := range 3 {
+		pub.send(&msg.Message{Topic: fmt.Sprint("r/", i), QoS: 2, Retain: true, Payload: msg.Bytes(fmt.Append(nil, i))})
+	}
+	d, _ := l.device(msg.SessionParams{})
+	d.subscribe("r/#", func(s *msg.Subscription) { s.QoS = 2 })
+	for range 2 {
+		d.complete(d.take().Ref, 4)
+	}
+	for range 2 {
+		l = l.crash()
+	}
+	d = l.back()
+	d.expect("2")
+}
+
 // fillable is a store that can be full.
 type fillable struct {
 	persist.Store

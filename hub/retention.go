@@ -43,7 +43,7 @@ const (
 type retention struct {
 	cut    atomic.Uint64 // newest offset that was ever dropped with its segment
 	cuts   atomic.Uint64 // how many segments were dropped, or are about to be, since the start
-	warned bool          // owned by Hub.Retain
+	warned bool          // guarded by Hub.retaining
 	// kept for a retained value that there is no more; guarded by namespace.mu
 	stale []msg.Offset
 }
@@ -99,8 +99,10 @@ func (h *Hub) retain(ctx context.Context) {
 	}
 }
 
-// Retain drops what is over the limits now. Not concurrently with itself.
+// Retain drops what is over the limits now.
 func (h *Hub) Retain() {
+	h.retaining.Lock()
+	defer h.retaining.Unlock()
 	for _, ns := range h.spaces {
 		if err := ns.retainNow(); err != nil {
 			h.log.Error("the log cannot be cut", "namespace", ns.name, "error", err)
@@ -128,8 +130,11 @@ func (ns *namespace) retainNow() error {
 		total += segments[i].Bytes
 	}
 	var wanted []want
-	held := false
+	var held [persist.Classes]bool // by a segment that is wanted: a class is cut from its oldest one on
 	for _, s := range ns.excess(segments) {
+		if held[s.Class] {
+			continue
+		}
 		if wanted == nil {
 			wanted = ns.wants()
 		}
@@ -138,7 +143,7 @@ func (ns *namespace) retainNow() error {
 			return err
 		}
 		if may && (ns.hub.quota <= 0 || total <= ns.hub.quota) {
-			held = true
+			held[s.Class] = true
 			continue
 		}
 		if err := ns.drop(s, may, total); err != nil {
@@ -146,7 +151,7 @@ func (ns *namespace) retainNow() error {
 		}
 		total -= s.Bytes
 	}
-	ns.warn(held, total)
+	ns.warn(slices.Contains(held[:], true), total)
 	return nil
 }
 
@@ -190,9 +195,13 @@ func (ns *namespace) wants() []want {
 	ns.mu.Lock()
 	defer ns.mu.Unlock()
 	var list []want
+	groups := map[*group]bool{}
 	for _, s := range ns.clients {
 		s.mu.Lock()
 		if s.durable && s.expiry > 0 {
+			for _, g := range s.shared {
+				groups[g] = true
+			}
 			w := want{floor: s.floor}
 			for f := range s.regs {
 				w.filters = append(w.filters, f)
@@ -202,6 +211,11 @@ func (ns *namespace) wants() []want {
 			}
 		}
 		s.mu.Unlock()
+	}
+	for g := range groups {
+		g.mu.Lock()
+		list = append(list, want{floor: g.floor, filters: []msg.Filter{g.reg.filter}})
+		g.mu.Unlock()
 	}
 	return list
 }

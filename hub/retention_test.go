@@ -2,6 +2,7 @@ package hub
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -208,4 +209,118 @@ func TestPromiseNoSilentLossInAReplay(t *testing.T) {
 		t.Fatalf("%d are told as missed", missed)
 	}
 	c.expect("live")
+}
+
+// Whoever watches hears before and when something is cut that was wanted.
+func TestRetentionIsAnnounced(t *testing.T) {
+	l := retaining(t, small(t), 7000)
+	watch := connect(t, l.Hub, msg.SessionParams{})
+	watch.subscribe("$SYS/broker/retention/#", func(s *msg.Subscription) { s.QoS = 0 })
+	pub := l.publisher()
+	d, _ := l.device(msg.SessionParams{})
+	d.subscribe("a")
+	d.Close(msg.CloseLost)
+	for i := range 150 {
+		pub.store("a", fmt.Sprint(i))
+	}
+	heard := map[string]bool{}
+	for range 10 {
+		l.Retain()
+		for i := range 20 {
+			pub.store("a", fmt.Sprint(i))
+		}
+	}
+	for !heard["$SYS/broker/retention/warning"] || !heard["$SYS/broker/retention/cut"] {
+		heard[watch.next().Message.Topic] = true
+	}
+}
+
+// A segment that somebody wants keeps those behind it in its class, and no others.
+func TestRetentionGoesOnPastWhatIsWanted(t *testing.T) {
+	store := small(t)
+	l := liveWith(t, store, Options{
+		Policy: denying{}, Quota: 1 << 20, Retention: Retention{Count: 10},
+		RetentionRules: []RetentionRule{{Filter: msg.Filter{Pattern: "other/#"}, Retention: Retention{Count: 10}}},
+	})
+	pub := l.publisher()
+	d, _ := l.device(msg.SessionParams{})
+	d.subscribe("a")
+	d.Close(msg.CloseLost)
+	for range 15 {
+		pub.store("a", "wanted")
+	}
+	for range 50 {
+		pub.store("b", "not wanted")
+		pub.store("other/x", "not wanted")
+	}
+	if err := l.spaces["default"].retainNow(); err != nil {
+		t.Fatal(err)
+	}
+	segments, err := store.Segments("default")
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := map[uint8]int{}
+	for _, s := range segments {
+		count[s.Class] += s.Messages
+	}
+	if count[0] != 65 || count[1] > 25 {
+		t.Fatalf("messages by class: %v", count)
+	}
+}
+
+// cutsBehind is a store that drops a segment right after it has been read.
+type cutsBehind struct {
+	persist.Store
+	armed atomic.Bool
+	cut   func()
+}
+
+func (s *cutsBehind) Read(namespace string, from, to msg.Offset, l persist.Limits) ([]*msg.Message, msg.Offset, error) {
+	ms, next, err := s.Store.Read(namespace, from, to, l)
+	if len(ms) > 0 && s.armed.CompareAndSwap(true, false) {
+		s.cut()
+	}
+	return ms, next, err
+}
+
+// What is cut while it is read either comes or is told as a gap: not both.
+func TestNoGapForWhatWasReadBeforeTheCut(t *testing.T) {
+	for _, filter := range []string{"a", "$share/g/a", ""} { // "": a replay
+		store := &cutsBehind{Store: small(t)}
+		l := liveWith(t, store, Options{Policy: denying{}, Quota: 1, Retention: Retention{Count: 10}})
+		store.cut = l.Retain
+		pub := l.publisher()
+		d, _ := l.device(msg.SessionParams{})
+		if filter != "" {
+			d.subscribe(filter)
+			d.Close(msg.CloseLost)
+		}
+		const n = 50
+		for i := range n {
+			pub.store("a", fmt.Sprint(i))
+		}
+		if filter == "" {
+			if r := d.replay(levels("a"), earliest); r.Err != nil {
+				t.Fatal(r.Err)
+			}
+			store.armed.Store(true)
+		} else {
+			store.armed.Store(true)
+			d, _ = l.device(msg.SessionParams{})
+		}
+		missed, seen := uint64(0), uint64(0)
+		for missed+seen < n {
+			got := d.next()
+			if got.Notice != nil {
+				missed += got.Notice.Count
+				continue
+			}
+			seen++
+		}
+		var more msg.Delivery
+		if missed+seen != n || d.Next(&more) {
+			t.Fatalf("%q: %d came, %d are told as missed, of %d; %+v", filter, seen, missed, n, more)
+		}
+	}
 }

@@ -13,8 +13,8 @@ import (
 
 // restored is what a session brought along from before a start of the broker.
 type restored struct {
-	done  map[msg.Offset]bool // complete, though the log is read again where they lie
-	doubt msg.Offset          // up to it, what comes may have been sent already
+	done  map[delivery]bool // complete, or in unacked, though the log is read again where they lie
+	doubt msg.Offset        // up to it, what comes may have been sent already
 }
 
 // nameSet is a set of names that any goroutine may add to, whatever it holds.
@@ -47,7 +47,8 @@ func (n *nameSet) take() []string {
 
 // saved returns a session's value for the checkpoint table, nil if it is not to
 // be there, and what it wants nothing below of once that is on disk.
-func (ns *namespace) saved(name string) ([]byte, floorOf) {
+// Everything up to the control record named has been applied to it.
+func (ns *namespace) saved(name string, control uint64) ([]byte, floorOf) {
 	ns.mu.Lock()
 	s := ns.clients[name]
 	ns.mu.Unlock()
@@ -58,12 +59,20 @@ func (ns *namespace) saved(name string) ([]byte, floorOf) {
 	if st == nil {
 		return nil, floorOf{}
 	}
+	st.control = control
 	return st.encode(), floorOf{s, st.floor()}
 }
 
+// floorOf is what a session or a group wants nothing below of.
 type floorOf struct {
-	s     *Session
+	of    interface{ setFloor(msg.Offset) }
 	floor msg.Offset
+}
+
+func (s *Session) setFloor(floor msg.Offset) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.floor = floor
 }
 
 // snapshot is the session's state as of now; nil if it is not durable.
@@ -89,15 +98,15 @@ func (s *Session) snapshot() *sessionState {
 	}
 	st.filters = s.filterStates(regs, s.in.pendingSide())
 	pastPending := len(s.in.side) > 0 || len(s.in.fetched) > 0 || len(s.in.replays) > 0
-	for o := range s.in.restored.done {
-		if o >= st.next || pastPending {
-			st.done = append(st.done, o)
+	for d := range s.in.restored.done {
+		if d.group == (msg.Filter{}) && (d.offset >= st.next || pastPending) { // else the group has it
+			st.done = append(st.done, d)
 		}
 	}
 	if len(st.done) == 0 {
 		s.in.restored.done = nil
 	}
-	slices.Sort(st.done)
+	slices.SortFunc(st.done, func(a, b delivery) int { return cmp.Or(cmp.Compare(a.offset, b.offset), cmp.Compare(a.flags, b.flags)) })
 	for _, f := range s.in.unacked {
 		if f.qos == 2 && f.packetID != 0 || f.group() == nil { // else the group has it
 			st.flights = append(st.flights, f.state())
@@ -204,7 +213,7 @@ func (f *flight) filter() msg.Filter {
 }
 
 func (f *flight) state() flightState {
-	st := flightState{offset: f.offset, packetID: f.packetID, qos: f.qos, received: f.received, rank: f.ref}
+	st := flightState{delivery: delivery{offset: f.offset}, packetID: f.packetID, qos: f.qos, received: f.received, rank: f.ref}
 	if f.retained {
 		st.flags |= flightRetained
 	}
@@ -319,14 +328,14 @@ func (s *Session) restorePast(f filterState) {
 // sent again where the log is read from.
 func (s *Session) restoreFlights(st *sessionState) {
 	in := &s.in
-	in.restored.done = map[msg.Offset]bool{}
-	for _, o := range st.done {
-		in.restored.done[o] = true
+	in.restored.done = map[delivery]bool{}
+	for _, d := range st.done {
+		in.restored.done[d] = true
 	}
 	for _, f := range st.flights {
 		in.ref++
 		fl := flight{
-			ref: in.ref, offset: f.offset, qos: f.qos, packetID: f.packetID, received: f.received,
+			ref: in.ref, offset: f.offset, qos: f.qos, packetID: f.packetID, received: f.received, stored: true,
 			retained: f.flags&flightRetained != 0, replayed: f.flags&flightReplayed != 0,
 		}
 		if f.group != (msg.Filter{}) {
@@ -339,7 +348,7 @@ func (s *Session) restoreFlights(st *sessionState) {
 			in.unacked = map[uint64]flight{}
 		}
 		in.unacked[in.ref] = fl
-		in.restored.done[f.offset] = true
+		in.restored.done[f.delivery] = true
 	}
 }
 

@@ -20,11 +20,12 @@ type sessionState struct {
 	user     string
 	role     string
 	expiry   time.Duration
-	deadline int64 // Unix milliseconds at which it ends; 0: it had a connection
+	deadline int64  // Unix milliseconds at which it ends; 0: it had a connection
+	control  uint64 // last control record that it includes; later ones it may include
 
 	next     msg.Offset // whatever matches below it was delivered, or is in flights
 	doubt    msg.Offset // up to it, what comes may have been sent before a crash
-	done     []msg.Offset
+	done     []delivery // of those, or of retained values and replays, that are not to be sent again
 	away     []span
 	receipts uint64
 
@@ -45,15 +46,22 @@ type filterState struct {
 	replayTo     msg.Offset
 }
 
+// delivery tells deliveries of one message to a session apart: its own filters and
+// each of its shared groups bring it, and it comes as a retained value and in a
+// replay besides.
+type delivery struct {
+	offset msg.Offset
+	flags  byte
+	group  msg.Filter // zero: its own filters
+}
+
 // flightState is one delivery that is not acknowledged.
 type flightState struct {
-	offset   msg.Offset
+	delivery
 	packetID uint16
 	qos      msg.QoS
-	flags    byte
-	received uint64     // rank among the PUBRECs; 0 = none yet
-	group    msg.Filter // of a shared group, else zero
-	rank     uint64     // orders the flights of a snapshot; not encoded
+	received uint64 // rank among the PUBRECs; 0 = none yet
+	rank     uint64 // orders the flights of a snapshot; not encoded
 }
 
 const (
@@ -84,7 +92,7 @@ func (st *sessionState) floor() msg.Offset {
 var errState = errors.New("malformed session record")
 
 // stateVersion is the first byte of every record of a session.
-const stateVersion = 1
+const stateVersion = 3
 
 // encode returns the value for the checkpoint table.
 func (st *sessionState) encode() []byte {
@@ -92,12 +100,13 @@ func (st *sessionState) encode() []byte {
 	e.byte(stateVersion)
 	e.header(st)
 	e.number(uint64(st.deadline))
+	e.number(st.control)
 	e.number(uint64(st.next))
 	e.number(uint64(st.doubt))
 	e.number(st.receipts)
 	e.count(len(st.done))
-	for _, o := range st.done {
-		e.number(uint64(o))
+	for _, x := range st.done {
+		e.delivery(x)
 	}
 	e.count(len(st.away))
 	for _, a := range st.away {
@@ -134,17 +143,18 @@ func decodeState(b []byte) (*sessionState, error) {
 	st := &sessionState{}
 	d.header(st)
 	st.deadline = int64(d.number())
+	st.control = d.number()
 	st.next = d.offset()
 	st.doubt = d.offset()
 	st.receipts = d.number()
-	for range d.count(1) {
-		st.done = append(st.done, d.offset())
+	for range d.count(5) {
+		st.done = append(st.done, d.delivery())
 	}
 	for range d.count(2) {
 		st.away = append(st.away, span{from: d.offset(), to: d.offset()})
 	}
 	st.filters = d.filterList()
-	for range d.count(5) {
+	for range d.count(8) {
 		st.flights = append(st.flights, d.flight())
 	}
 	for range d.count(2) {
@@ -209,13 +219,17 @@ func (e *encoder) filters(fs []filterState) {
 	}
 }
 
+func (e *encoder) delivery(x delivery) {
+	e.number(uint64(x.offset))
+	e.byte(x.flags)
+	e.filter(x.group)
+}
+
 func (e *encoder) flight(f *flightState) {
-	e.number(uint64(f.offset))
+	e.delivery(f.delivery)
 	e.number(uint64(f.packetID))
 	e.byte(byte(f.qos))
-	e.byte(f.flags)
 	e.number(f.received)
-	e.filter(f.group)
 }
 
 // stateDecoder takes fields off the front; after the first fault all are zero.
@@ -307,11 +321,12 @@ func (d *stateDecoder) filterList() []filterState {
 	return fs
 }
 
-func (d *stateDecoder) flight() (f flightState) {
-	f.offset, f.packetID = d.offset(), uint16(d.number())
-	f.qos, f.flags, f.received = msg.QoS(d.byte()), d.byte(), d.number()
-	f.group = d.filter()
-	return f
+func (d *stateDecoder) delivery() delivery {
+	return delivery{d.offset(), d.byte(), d.filter()}
+}
+
+func (d *stateDecoder) flight() flightState {
+	return flightState{delivery: d.delivery(), packetID: uint16(d.number()), qos: msg.QoS(d.byte()), received: d.number()}
 }
 
 // The changes that control records make, in the order of their commits. Each is
@@ -336,26 +351,31 @@ func (st *sessionState) removeFilters(fs []msg.Filter) {
 }
 
 // assign is a delivery at QoS 2 about to be sent. One that had the packet id
-// before is complete, else the id would not have been free.
+// before is complete, else the id would not have been free. One that the table
+// knows already keeps its place among the others.
 func (st *sessionState) assign(f flightState) {
+	same := func(x flightState) bool { return x.delivery == f.delivery }
 	st.flights = slices.DeleteFunc(st.flights, func(x flightState) bool {
-		if x.offset == f.offset && x.flags == f.flags {
-			f.received = x.received
-			return true
+		over := x.packetID == f.packetID && !same(x)
+		if over {
+			st.complete(x.delivery)
 		}
-		if x.packetID == f.packetID {
-			st.complete(x.offset)
-			return true
-		}
-		return false
+		return over
 	})
+	if i := slices.IndexFunc(st.flights, same); i >= 0 {
+		f.received = st.flights[i].received
+		st.flights[i] = f
+		return
+	}
 	st.flights = append(st.flights, f)
 }
 
-// complete remembers an offset at or beyond next that is not to be sent again.
-func (st *sessionState) complete(o msg.Offset) {
-	if o >= st.next && !slices.Contains(st.done, o) {
-		st.done = append(st.done, o)
+// complete remembers a delivery that is not to be sent again: the position tells
+// that only of the session's own ones from the stream.
+func (st *sessionState) complete(x delivery) {
+	own := x.flags == 0 && x.group == (msg.Filter{})
+	if (!own || x.offset >= st.next) && !slices.Contains(st.done, x) {
+		st.done = append(st.done, x)
 	}
 }
 

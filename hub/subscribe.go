@@ -79,6 +79,7 @@ func (c *hold) storeFilters(subs []msg.Subscription, results []msg.SubscribeResu
 			}
 		}
 		done(results)
+		s.wake() // another connection may have it by now, and wait for the gate
 	})
 }
 
@@ -244,11 +245,15 @@ func (c *hold) Unsubscribe(filters []msg.Filter, done func([]error)) {
 		}
 	}
 	s.mu.Lock()
-	durable := s.durable && len(removed) > 0
+	durable := s.durable
 	s.touch()
 	s.mu.Unlock()
-	if !durable {
+	switch {
+	case !durable:
 		done(results)
+		return
+	case len(removed) == 0: // that one is gone may be on its way to disk
+		c.afterAll(func() { done(results) })
 		return
 	}
 	ctl := s.control(controlUnfilter, func(e *encoder) {

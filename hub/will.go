@@ -128,7 +128,15 @@ func (ns *namespace) dropWill(c *hold) {
 // forgetWill has the store forget a will. ns.mu is held.
 func (ns *namespace) forgetWill(key string) {
 	if gone := ns.willGone(key); gone != nil {
-		ns.hub.com.submit(op{ns: ns, control: gone})
+		ns.hub.com.submit(op{ns: ns, control: gone, done: func(_ msg.Offset, err error) {
+			if err != nil { // the store is full: the next checkpoint tells it
+				ns.mu.Lock()
+				defer ns.mu.Unlock()
+				if ns.wills[key] == nil {
+					ns.dirty[willPrefix+key] = nil
+				}
+			}
+		}})
 	}
 }
 

@@ -143,6 +143,8 @@ var errNoQoS2 = errors.New("this protocol has no QoS 2")
 func (l *jsonLink) release(uint16) error  { return errNoQoS2 }
 func (l *jsonLink) complete(uint16) error { return errNoQoS2 }
 
+func (l *jsonLink) pong() error { return l.write([]byte("{}")) }
+
 // goodbye leaves the closing handshake to the reader.
 func (l *jsonLink) goodbye() error {
 	go func() { _ = l.ws.Close(websocket.StatusNormalClosure, "") }() // ends with the connection
@@ -163,9 +165,7 @@ func (l *jsonLink) read(ctx context.Context) ([]input, error) {
 			continue
 		}
 		if bytes.Equal(line, []byte("{}")) {
-			if err := l.write([]byte("{}")); err != nil {
-				return out, err
-			}
+			out = append(out, input{kind: inPing})
 			continue
 		}
 		var r jsonReply

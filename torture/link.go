@@ -22,7 +22,9 @@ type link interface {
 	ack(d *delivery) (bool, error)
 	// complete sends PUBCOMP.
 	complete(packet uint16) error
-	// read waits for what comes next. It answers pings itself.
+	// pong answers an inPing: everything that came before it has been handled.
+	pong() error
+	// read waits for what comes next. It answers pings that acknowledge nothing itself.
 	read(ctx context.Context) ([]input, error)
 	// goodbye says that the session is left on purpose; the other side then closes.
 	goodbye() error
@@ -51,6 +53,7 @@ const (
 	inDelivery
 	inRelease // PUBREL
 	inGap
+	inPing // its answer acknowledges
 )
 
 // input is one thing that the broker said.

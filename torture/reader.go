@@ -78,6 +78,8 @@ func (p *peer) handle(c *connection, in *input) error {
 		p.record(c, history.Event{Kind: history.Release, Packet: in.n})
 		delete(p.received, in.n)
 		return c.l.complete(in.n)
+	case inPing:
+		return c.l.pong()
 	case inGap:
 		p.record(c, history.Event{Kind: history.Gap, Filter: in.filter, Offset: in.offset, Last: in.last, Count: in.count})
 	}

@@ -64,6 +64,9 @@ func (s *socket) write(b []byte) error {
 	return s.ws.Write(ctx, s.kind, b)
 }
 
+// pong has nothing to answer where a ping acknowledges nothing.
+func (*socket) pong() error { return nil }
+
 // cut ends the connection as a dead battery does: without a word, and with what
 // was not read thrown away.
 func (s *socket) cut() {

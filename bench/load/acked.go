@@ -1,6 +1,7 @@
 package load
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -18,6 +19,7 @@ type AckedPlan struct {
 	Window     int     // publishes of one publisher without PUBACK, at most 65535
 	Size       int     // of a payload in bytes
 	Topics     int     // that each publisher goes through; 0: one
+	Prefix     string  // first level of the topics; "": durable
 	Rate       float64 // messages a second of all together; 0: as fast as acknowledgements come
 }
 
@@ -47,14 +49,14 @@ type acker struct {
 func OpenAcked(ctx context.Context, p AckedPlan) (*Acked, error) {
 	g := &Acked{plan: p, pubs: make([]*acker, p.Publishers)}
 	err := parallel(p.Publishers, func(i int) error {
-		c, err := dialRaw(ctx, p.Addr, fmt.Sprintf("acked-pub-%d", i), true, 8<<10)
+		c, err := dialRaw(ctx, p.Addr, fmt.Sprintf("%s-pub-%d", cmp.Or(p.Prefix, "durable"), i), true, 8<<10)
 		if err != nil {
 			return err
 		}
 		a := &acker{c: c, plan: &g.plan, number: uint32(i), pending: make(map[uint16]time.Time, p.Window), acks: &Histogram{}, payload: make([]byte, p.Size)}
 		fill(a.payload, a.number)
 		for t := range max(1, p.Topics) {
-			a.topics = append(a.topics, fmt.Sprintf("durable/%d/%d", i, t))
+			a.topics = append(a.topics, fmt.Sprintf("%s/%d/%d", cmp.Or(p.Prefix, "durable"), i, t))
 		}
 		g.pubs[i] = a
 		return nil

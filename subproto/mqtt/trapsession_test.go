@@ -135,10 +135,14 @@ func TestTrapQoS2Duplicate(t *testing.T) {
 		p.raw(raw...) // before the commit
 		p.quiet()
 		p.c.Drop(nil)
-		p = b.resume(version, "c", true)
-		p.raw(raw...) // on another connection, still before it
-		p.quiet()
+		p = b.dial(version)
+		// On another connection, still before it: CONNECT is answered when what the
+		// connection before has noted is on disk.
+		p.raw(append(encode(t, connectPacket(version, "c", lasting())), raw...)...)
 		close(s.release)
+		if ack := p.want(packets.Connack); ack.ReasonCode != 0 || ack.SessionPresent != (version > 3) {
+			t.Fatalf("CONNACK %#x, session present %v", ack.ReasonCode, ack.SessionPresent)
+		}
 		p.wantID(packets.Pubrec, pk.PacketID)
 		p.raw(raw...) // after it
 		p.wantID(packets.Pubrec, pk.PacketID)
