@@ -90,14 +90,6 @@ func (c *committer) submit(o op) {
 	}
 }
 
-// notify leaves a token in a channel that has room for one.
-func notify(ch chan<- struct{}) {
-	select {
-	case ch <- struct{}{}:
-	default:
-	}
-}
-
 func (c *committer) run(ctx context.Context) {
 	tick := time.NewTicker(c.every)
 	defer tick.Stop()
