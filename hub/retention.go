@@ -42,7 +42,7 @@ const (
 // retention is the part of a namespace that knows what may be cut.
 type retention struct {
 	cut    atomic.Uint64 // newest offset that was ever dropped with its segment
-	cuts   atomic.Uint64 // how many segments were dropped, or are about to be, since the start
+	cuts   atomic.Uint64 // moves before and after each segment is dropped
 	warned bool          // guarded by Hub.retaining
 	// kept for a retained value that there is no more; guarded by namespace.mu
 	stale []msg.Offset
@@ -250,6 +250,7 @@ func (ns *namespace) drop(s persist.Segment, wanted bool, total int64) error {
 	ns.mu.Lock()
 	keep := ns.retained.between(s.First, s.Last)
 	ns.mu.Unlock()
+	defer ns.retention.cuts.Add(1) // a replay that began meanwhile found it there
 	return ns.hub.store.Drop(ns.name, s, keep)
 }
 

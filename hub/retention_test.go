@@ -2,6 +2,7 @@ package hub
 
 import (
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -321,6 +322,46 @@ func TestNoGapForWhatWasReadBeforeTheCut(t *testing.T) {
 		var more msg.Delivery
 		if missed+seen != n || d.Next(&more) {
 			t.Fatalf("%q: %d came, %d are told as missed, of %d; %+v", filter, seen, missed, n, more)
+		}
+	}
+}
+
+// cutsLate is a store that something happens in just before a segment is dropped.
+type cutsLate struct {
+	persist.Store
+	once   sync.Once
+	before func()
+}
+
+func (s *cutsLate) Drop(namespace string, seg persist.Segment, keep []msg.Offset) error {
+	s.once.Do(s.before)
+	return s.Store.Drop(namespace, seg, keep)
+}
+
+// A replay that begins while a segment is about to be dropped either has it or says
+// that it has not.
+func TestReplayThatBeginsDuringACut(t *testing.T) {
+	store := &cutsLate{Store: small(t)}
+	l := liveWith(t, store, Options{Policy: denying{}, Retention: Retention{Count: 40}})
+	c, pub := connect(t, l.Hub, msg.SessionParams{}), l.publisher()
+	const n = 55 // over the bounds by one segment
+	for i := range n {
+		pub.store("a", fmt.Sprint(i))
+	}
+	store.before = func() {
+		if r := c.replay(levels("a"), earliest); r.Err != nil || r.From != 1 {
+			t.Errorf("%+v", r)
+		}
+	}
+	l.Retain()
+	if first(t, store) == 1 {
+		t.Fatal("nothing was cut")
+	}
+	for sum := 0; sum < n; {
+		if got := c.next(); got.Notice != nil {
+			sum += int(got.Notice.Count)
+		} else if sum++; payload(got) != fmt.Sprint(sum-1) {
+			t.Fatalf("got %q, want %d or a gap", payload(got), sum-1)
 		}
 	}
 }
