@@ -19,10 +19,6 @@ const (
 	batchBytes = 8 << 20
 )
 
-// retryFull is how long publishes that wait for a full store stay parked before
-// the next try.
-const retryFull = time.Second
-
 // checkpointEvery bounds how much log a start has to replay.
 const checkpointEvery = time.Second
 
@@ -145,26 +141,6 @@ func (c *committer) commitAll(ops []op) {
 	}
 }
 
-// holdBack moves the ops of stalled sessions behind those already waiting, and
-// those that are to be answered like one of them.
-func (c *committer) holdBack(ops []op) []op {
-	if len(c.stalled) == 0 {
-		return ops
-	}
-	kept := ops[:0]
-	for _, o := range ops {
-		switch {
-		case o.c != nil && o.c.stalled:
-			c.stalled = append(c.stalled, o)
-		case o.again != nil && o.again.parked():
-			c.stall(o)
-		default:
-			kept = append(kept, o)
-		}
-	}
-	return kept
-}
-
 // commit makes ops durable and answers them. If the store refuses the batch
 // because of what one of the messages is, each is tried alone, so that one
 // publisher's fault is nobody else's.
@@ -285,16 +261,6 @@ func (c *committer) finish(ops []op, err error) {
 	c.woken = c.woken[:0]
 }
 
-// mustWait tells whether an op stays parked: it needs the store, which is full,
-// and its session waits rather than being refused; or it comes behind such a one,
-// or repeats it.
-func (c *committer) mustWait(o *op, failure error) bool {
-	if o.c == nil || !errors.Is(failure, msg.ErrStoreFull) {
-		return false
-	}
-	return o.c.stalled || o.wait || o.c.params.ParkWhenFull && o.stored && o.depends() && o.err == nil || o.again != nil && o.again.parked()
-}
-
 // call runs an op's callback and notes its session for one wake-up.
 func (c *committer) call(o *op) {
 	o.done(o.answer(), o.err)
@@ -376,38 +342,5 @@ func (c *committer) emitNext() {
 	o.ns.emit(o.m, o.c, o.size, false)
 	if o.c != nil {
 		o.c.submitted.Add(-1)
-	}
-}
-
-// stall parks an op until the store has room; its session is not read further.
-func (c *committer) stall(o op) {
-	o.c.stalled = true
-	if o.wait {
-		o.c.s.stalled++
-	}
-	if !o.c.waitsForRoom.Swap(true) {
-		o.c.peer.Wake() // so that it stops reading
-	}
-	c.stalled = append(c.stalled, o)
-	if c.retry == nil {
-		c.retry = time.After(retryFull)
-	}
-}
-
-// retryStalled tries the parked ops again, in order.
-func (c *committer) retryStalled() {
-	ops := c.stalled
-	c.stalled, c.retry = nil, nil
-	for i := range ops {
-		ops[i].c.stalled = false
-		if s := ops[i].c.s; s != nil {
-			s.stalled = 0
-		}
-	}
-	c.commitAll(ops)
-	for i := range ops {
-		if h := ops[i].c; h != nil && !h.stalled && h.waitsForRoom.CompareAndSwap(true, false) {
-			h.peer.Wake()
-		}
 	}
 }
