@@ -47,6 +47,8 @@ type committer struct {
 	queue  []op
 	spare  []op
 	signal chan struct{}
+	save   chan chan struct{} // a checkpoint is wanted now; closed when it is written
+	ended  chan struct{}      // run has ended
 
 	// owned by the goroutine in run
 	stalled  []op // of sessions that wait for a full store, in order
@@ -62,7 +64,7 @@ type committer struct {
 }
 
 func newCommitter(h *Hub) *committer {
-	return &committer{hub: h, signal: make(chan struct{}, 1), keyed: map[batchKey]*op{}}
+	return &committer{hub: h, signal: make(chan struct{}, 1), save: make(chan chan struct{}), ended: make(chan struct{}), keyed: map[batchKey]*op{}}
 }
 
 // submit queues an op; it never blocks.
@@ -82,6 +84,7 @@ func (c *committer) submit(o op) {
 func (c *committer) run(ctx context.Context) {
 	tick := time.NewTicker(c.every)
 	defer tick.Stop()
+	defer close(c.ended)
 	for {
 		select {
 		case <-ctx.Done():
@@ -90,7 +93,12 @@ func (c *committer) run(ctx context.Context) {
 			// Publishers that are about to submit come into this commit: with
 			// one yield 66 to 85 % of those waiting share an fsync.
 			runtime.Gosched()
-			c.work()
+			// Not for ever: there is a checkpoint to write too, however much comes.
+			for begin := time.Now(); c.round() && time.Since(begin) < c.every; {
+			}
+		case saved := <-c.save:
+			c.checkpoint(false)
+			close(saved)
 		case <-c.retry:
 			c.retryStalled()
 		case <-tick.C:
@@ -109,22 +117,39 @@ func (c *committer) drain() {
 
 // work commits until nothing waits.
 func (c *committer) work() {
-	for {
-		c.mu.Lock()
-		ops := c.queue
-		c.queue = c.spare[:0]
-		c.spare = nil
-		c.mu.Unlock()
-		if len(ops) == 0 {
-			return
-		}
-		c.commitAll(ops)
-		clear(ops)
-		c.mu.Lock()
-		if cap(ops) <= 4*batchOps {
-			c.spare = ops
-		}
-		c.mu.Unlock()
+	for c.round() {
+	}
+}
+
+// round commits what waits; false if that is nothing. Whatever comes meanwhile has
+// signalled.
+func (c *committer) round() bool {
+	c.mu.Lock()
+	ops := c.queue
+	c.queue = c.spare[:0]
+	c.spare = nil
+	c.mu.Unlock()
+	if len(ops) == 0 {
+		return false
+	}
+	c.commitAll(ops)
+	clear(ops)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if cap(ops) <= 4*batchOps {
+		c.spare = ops
+	}
+	return true
+}
+
+// saveNow has a checkpoint written and waits for it, or for the end of the run. Any
+// goroutine but the committer's may call it while the hub runs.
+func (c *committer) saveNow() {
+	saved := make(chan struct{})
+	select {
+	case c.save <- saved:
+		<-saved
+	case <-c.ended:
 	}
 }
 

@@ -99,7 +99,7 @@ func (h *Hub) retain(ctx context.Context) {
 	}
 }
 
-// Retain drops what is over the limits now.
+// Retain drops what is over the limits now, while the hub runs.
 func (h *Hub) Retain() {
 	h.retaining.Lock()
 	defer h.retaining.Unlock()
@@ -130,6 +130,7 @@ func (ns *namespace) retainNow() error {
 		total += segments[i].Bytes
 	}
 	var wanted []want
+	saved := false
 	var held [persist.Classes]bool // by a segment that is wanted: a class is cut from its oldest one on
 	for _, s := range ns.excess(segments) {
 		if held[s.Class] {
@@ -145,6 +146,14 @@ func (ns *namespace) retainNow() error {
 		if may && (ns.hub.quota <= 0 || total <= ns.hub.quota) {
 			held[s.Class] = true
 			continue
+		}
+		if may && !saved { // what was acknowledged since the last checkpoint is no gap after a crash
+			saved = true
+			ns.hub.com.saveNow()
+			wanted = ns.wants()
+			if may, err = ns.mayWant(s, wanted); err != nil {
+				return err
+			}
 		}
 		if err := ns.drop(s, may, total); err != nil {
 			return err
