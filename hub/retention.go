@@ -122,6 +122,9 @@ func (ns *namespace) retainNow() error {
 	if len(stale) > 0 {
 		slices.Sort(stale)
 		if err := ns.hub.store.Forget(ns.name, stale); err != nil {
+			ns.mu.Lock()
+			ns.retention.stale = append(ns.retention.stale, stale...) // for the next turn
+			ns.mu.Unlock()
 			return err
 		}
 	}
