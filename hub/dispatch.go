@@ -25,13 +25,10 @@ func (g *group) readMore() {
 		}
 	}
 	g.mu.Lock()
+	defer g.mu.Unlock()
 	g.reading = false
-	left := g.lag.on || len(g.back) > 0
-	g.waits.Store(left)
-	g.mu.Unlock()
-	if left && g.anyRoom() { // a member got room while reading was still set
-		g.ask()
-	}
+	g.waits.Store(g.lag.on || len(g.back) > 0)
+	g.read() // a member got room while reading was still set
 }
 
 // dispatchBack gives out what members returned.
@@ -113,21 +110,4 @@ func (g *group) tellGap(gp gap) {
 		r.s.mu.Unlock()
 		r.s.wake()
 	}
-}
-
-// anyRoom tells whether some member is there and could take more.
-func (g *group) anyRoom() bool {
-	g.mu.Lock()
-	members := g.members
-	g.mu.Unlock()
-	for _, r := range members {
-		s := r.s
-		s.mu.Lock()
-		room := s.hold != nil && s.roomForShared(1)
-		s.mu.Unlock()
-		if room {
-			return true
-		}
-	}
-	return false
 }

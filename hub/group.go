@@ -28,6 +28,7 @@ type group struct {
 	lag     lag          // matched while no member had room
 	back    []msg.Offset // returned by members, in order
 	reading bool
+	asked   bool                // a member may have got room since the reading began
 	floor   msg.Offset          // of what is on disk: nothing below it is wanted any more
 	moved   map[msg.Offset]bool // while a snapshot is taken: what members return meanwhile
 
@@ -210,8 +211,14 @@ func (g *group) ask() {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if !g.reading && (g.lag.on || len(g.back) > 0) {
-		g.reading = true
+	g.asked = true
+	g.read()
+}
+
+// read has a reader dispatch, if somebody has asked for it and none does. g.mu is held.
+func (g *group) read() {
+	if g.asked && !g.reading && (g.lag.on || len(g.back) > 0) {
+		g.reading, g.asked = true, false
 		g.hub.reader.submit(g)
 	}
 }
