@@ -56,6 +56,9 @@ func (c *hold) refuse(fresh bool) {
 	if fresh {
 		c.s.mu.Lock()
 		c.s.expiry = 0
+		if c.unrecorded != nil { // then there is nothing to take off the disk
+			c.s.durable = false
+		}
 		c.s.mu.Unlock()
 	}
 	c.Close(msg.CloseDrain)

@@ -71,7 +71,7 @@ func (c *committer) writeCheckpoint(ns *namespace, cp persist.Checkpoint) error 
 			ns.mu.Unlock()
 			return nil
 		}
-		c.work()
+		c.round()
 	}
 }
 

@@ -19,10 +19,6 @@ const (
 	batchBytes = 8 << 20
 )
 
-// retryFull is how long publishes that wait for a full store stay parked before
-// the next try.
-const retryFull = time.Second
-
 // checkpointEvery bounds how much log a start has to replay.
 const checkpointEvery = time.Second
 
@@ -53,7 +49,9 @@ type committer struct {
 	spare    []op
 	want     int // length of the queue that ends await; 0: nobody waits
 	signal   chan struct{}
-	gathered chan struct{} // the queue has that length; sent to with mu held
+	gathered chan struct{}      // the queue has that length; sent to with mu held
+	save     chan chan struct{} // a checkpoint is wanted now; closed when it is written
+	ended    chan struct{}      // run has ended
 
 	// owned by the goroutine in run
 	gather   gather
@@ -71,7 +69,15 @@ type committer struct {
 }
 
 func newCommitter(h *Hub) *committer {
-	c := &committer{hub: h, signal: make(chan struct{}, 1), gathered: make(chan struct{}, 1), bound: time.NewTimer(time.Hour), keyed: map[batchKey]*op{}}
+	c := &committer{
+		hub:      h,
+		signal:   make(chan struct{}, 1),
+		gathered: make(chan struct{}, 1),
+		save:     make(chan chan struct{}),
+		ended:    make(chan struct{}),
+		bound:    time.NewTimer(time.Hour),
+		keyed:    map[batchKey]*op{},
+	}
 	c.bound.Stop()
 	return c
 }
@@ -93,6 +99,7 @@ func (c *committer) submit(o op) {
 func (c *committer) run(ctx context.Context) {
 	tick := time.NewTicker(c.every)
 	defer tick.Stop()
+	defer close(c.ended)
 	for {
 		select {
 		case <-ctx.Done():
@@ -101,7 +108,12 @@ func (c *committer) run(ctx context.Context) {
 			// Publishers that are about to submit come into this commit: with
 			// one yield 66 to 85 % of those waiting share an fsync.
 			runtime.Gosched()
-			c.work()
+			// Not for ever: there is a checkpoint to write too, however much comes.
+			for begin := time.Now(); c.round() && time.Since(begin) < c.every; {
+			}
+		case saved := <-c.save:
+			c.checkpoint(false)
+			close(saved)
 		case <-c.retry:
 			c.retryStalled()
 		case <-tick.C:
@@ -120,26 +132,43 @@ func (c *committer) drain() {
 
 // work commits until nothing waits.
 func (c *committer) work() {
-	for {
-		c.await()
-		c.mu.Lock()
-		ops := c.queue
-		c.queue = c.spare[:0]
-		c.spare = nil
-		c.mu.Unlock()
-		if len(ops) == 0 {
-			return
-		}
-		begin := time.Now()
-		c.commitAll(ops)
-		end, answered := time.Now(), len(ops)
-		clear(ops)
-		c.mu.Lock()
-		c.gather.committed(answered, len(c.queue), end.Sub(begin), end)
-		if cap(ops) <= 4*batchOps {
-			c.spare = ops
-		}
-		c.mu.Unlock()
+	for c.round() {
+	}
+}
+
+// round commits what waits; false if that is nothing. Whatever comes meanwhile has
+// signalled.
+func (c *committer) round() bool {
+	c.await()
+	c.mu.Lock()
+	ops := c.queue
+	c.queue = c.spare[:0]
+	c.spare = nil
+	c.mu.Unlock()
+	if len(ops) == 0 {
+		return false
+	}
+	begin := time.Now()
+	c.commitAll(ops)
+	end, answered := time.Now(), len(ops)
+	clear(ops)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.gather.committed(answered, len(c.queue), end.Sub(begin), end)
+	if cap(ops) <= 4*batchOps {
+		c.spare = ops
+	}
+	return true
+}
+
+// saveNow has a checkpoint written and waits for it, or for the end of the run. Any
+// goroutine but the committer's may call it while the hub runs.
+func (c *committer) saveNow() {
+	saved := make(chan struct{})
+	select {
+	case c.save <- saved:
+		<-saved
+	case <-c.ended:
 	}
 }
 
@@ -154,26 +183,6 @@ func (c *committer) commitAll(ops []op) {
 		c.commit(c.holdBack(ops[:n]))
 		ops = ops[n:]
 	}
-}
-
-// holdBack moves the ops of stalled sessions behind those already waiting, and
-// those that are to be answered like one of them.
-func (c *committer) holdBack(ops []op) []op {
-	if len(c.stalled) == 0 {
-		return ops
-	}
-	kept := ops[:0]
-	for _, o := range ops {
-		switch {
-		case o.c != nil && o.c.stalled:
-			c.stalled = append(c.stalled, o)
-		case o.again != nil && o.again.parked():
-			c.stall(o)
-		default:
-			kept = append(kept, o)
-		}
-	}
-	return kept
 }
 
 // commit makes ops durable and answers them. If the store refuses the batch
@@ -296,16 +305,6 @@ func (c *committer) finish(ops []op, err error) {
 	c.woken = c.woken[:0]
 }
 
-// mustWait tells whether an op stays parked: it needs the store, which is full,
-// and its session waits rather than being refused; or it comes behind such a one,
-// or repeats it.
-func (c *committer) mustWait(o *op, failure error) bool {
-	if o.c == nil || !errors.Is(failure, msg.ErrStoreFull) {
-		return false
-	}
-	return o.c.stalled || o.wait || o.c.params.ParkWhenFull && o.stored && o.depends() && o.err == nil || o.again != nil && o.again.parked()
-}
-
 // call runs an op's callback and notes its session for one wake-up.
 func (c *committer) call(o *op) {
 	o.done(o.answer(), o.err)
@@ -387,38 +386,5 @@ func (c *committer) emitNext() {
 	o.ns.emit(o.m, o.c, o.size, false)
 	if o.c != nil {
 		o.c.submitted.Add(-1)
-	}
-}
-
-// stall parks an op until the store has room; its session is not read further.
-func (c *committer) stall(o op) {
-	o.c.stalled = true
-	if o.wait {
-		o.c.s.stalled++
-	}
-	if !o.c.waitsForRoom.Swap(true) {
-		o.c.peer.Wake() // so that it stops reading
-	}
-	c.stalled = append(c.stalled, o)
-	if c.retry == nil {
-		c.retry = time.After(retryFull)
-	}
-}
-
-// retryStalled tries the parked ops again, in order.
-func (c *committer) retryStalled() {
-	ops := c.stalled
-	c.stalled, c.retry = nil, nil
-	for i := range ops {
-		ops[i].c.stalled = false
-		if s := ops[i].c.s; s != nil {
-			s.stalled = 0
-		}
-	}
-	c.commitAll(ops)
-	for i := range ops {
-		if h := ops[i].c; h != nil && !h.stalled && h.waitsForRoom.CompareAndSwap(true, false) {
-			h.peer.Wake()
-		}
 	}
 }

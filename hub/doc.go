@@ -46,6 +46,6 @@
 // Congested. A slow subscriber: its queue fills up, it is marked lagging and
 // reads from the log when it has drained what is queued; transient messages are
 // dropped meanwhile. A subscriber without a connection is one that lags. A shared
-// group whose members are all slow or away lags in the same way. A slow fan-out counts as waiting publishes, so it slows the
-// publishers, never the disk.
+// group whose members are all slow or away lags in the same way. A slow fan-out
+// counts as waiting publishes, so it slows the publishers, never the disk.
 package hub

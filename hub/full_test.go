@@ -1,8 +1,10 @@
 package hub
 
 import (
+	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"parley/msg"
 	"parley/persist"
@@ -115,5 +117,27 @@ func TestWillTakenBackWhileStoreIsFull(t *testing.T) {
 	defer ns.mu.Unlock()
 	if len(ns.wills) > 0 {
 		t.Fatal("the will is there again")
+	}
+}
+
+// Sessions that a full store refuses leave nothing behind.
+func TestRefusedSessionsLeaveNothing(t *testing.T) {
+	h, g := openGated(t, func(o *Options) { o.checkpoint = time.Hour })
+	g.controls = true
+	for i := range 3 {
+		refused := make(chan error, 1)
+		h.Attach(&client{wake: make(chan struct{}, 1)}, nil, msg.SessionParams{Namespace: "default", ClientID: fmt.Sprint(i), Expiry: msg.Forever},
+			func(_ msg.AttachResult, err error) { refused <- err })
+		await(t, g.arrived)
+		g.proceed <- fmt.Errorf("%w: no space", persist.ErrFull)
+		if err := await(t, refused); !errors.Is(err, msg.ErrStoreFull) {
+			t.Fatal(err)
+		}
+	}
+	if names := h.spaces["default"].touched.take(); len(names) > 0 {
+		t.Errorf("%q wait for a checkpoint", names)
+	}
+	if n := h.Sessions(); n > 0 {
+		t.Errorf("%d sessions", n)
 	}
 }

@@ -3,10 +3,12 @@ package hub
 import (
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"parley/msg"
+	"parley/persist"
 )
 
 // A shared group waits for its durable members over a crash, and gives out again
@@ -91,6 +93,39 @@ func TestLeaveGroupWithFlightsOfAnEarlierRun(t *testing.T) {
 	if errs := await(t, left); errs[0] != nil {
 		t.Fatal(errs[0])
 	}
+}
+
+// counting is a store that counts what is read of it.
+type counting struct {
+	persist.Store
+	reads atomic.Int64
+}
+
+func (s *counting) Read(namespace string, from, to msg.Offset, l persist.Limits) ([]*msg.Message, msg.Offset, error) {
+	s.reads.Add(1)
+	return s.Store.Read(namespace, from, to, l)
+}
+
+// A group whose only member with room may not have what waits is not looked at
+// again until something changes.
+func TestSharedGroupWaitsWithoutReading(t *testing.T) {
+	store := &counting{Store: newMem(t)}
+	h := open(t, store, nil)
+	params := msg.SessionParams{ClientID: "away", Expiry: msg.Forever}
+	away, _ := deviceWith(t, h, params)
+	away.subscribe("$share/g/a")
+	away.Close(msg.CloseLost)
+	pub := connect(t, h, msg.SessionParams{})
+	pub.subscribe("$share/g/a")
+	pub.send(&msg.Message{Topic: "a", QoS: 1, NoEcho: true, Payload: msg.Bytes([]byte("not for its publisher"))})
+	for i := range 200 {
+		pub.store("b", fmt.Sprint(i))
+	}
+	if n := store.reads.Load(); n > 100 {
+		t.Errorf("%d reads", n)
+	}
+	away, _ = deviceWith(t, h, params)
+	away.expect("not for its publisher")
 }
 
 // What a durable group has not given out stays in the log up to the quota, however

@@ -42,7 +42,7 @@ const (
 // retention is the part of a namespace that knows what may be cut.
 type retention struct {
 	cut    atomic.Uint64 // newest offset that was ever dropped with its segment
-	cuts   atomic.Uint64 // how many segments were dropped, or are about to be, since the start
+	cuts   atomic.Uint64 // moves before and after each segment is dropped
 	warned bool          // guarded by Hub.retaining
 	// kept for a retained value that there is no more; guarded by namespace.mu
 	stale []msg.Offset
@@ -99,7 +99,7 @@ func (h *Hub) retain(ctx context.Context) {
 	}
 }
 
-// Retain drops what is over the limits now.
+// Retain drops what is over the limits now, while the hub runs.
 func (h *Hub) Retain() {
 	h.retaining.Lock()
 	defer h.retaining.Unlock()
@@ -122,6 +122,9 @@ func (ns *namespace) retainNow() error {
 	if len(stale) > 0 {
 		slices.Sort(stale)
 		if err := ns.hub.store.Forget(ns.name, stale); err != nil {
+			ns.mu.Lock()
+			ns.retention.stale = append(ns.retention.stale, stale...) // for the next turn
+			ns.mu.Unlock()
 			return err
 		}
 	}
@@ -130,6 +133,7 @@ func (ns *namespace) retainNow() error {
 		total += segments[i].Bytes
 	}
 	var wanted []want
+	saved := false
 	var held [persist.Classes]bool // by a segment that is wanted: a class is cut from its oldest one on
 	for _, s := range ns.excess(segments) {
 		if held[s.Class] {
@@ -145,6 +149,14 @@ func (ns *namespace) retainNow() error {
 		if may && (ns.hub.quota <= 0 || total <= ns.hub.quota) {
 			held[s.Class] = true
 			continue
+		}
+		if may && !saved { // what was acknowledged since the last checkpoint is no gap after a crash
+			saved = true
+			ns.hub.com.saveNow()
+			wanted = ns.wants()
+			if may, err = ns.mayWant(s, wanted); err != nil {
+				return err
+			}
 		}
 		if err := ns.drop(s, may, total); err != nil {
 			return err
@@ -250,6 +262,7 @@ func (ns *namespace) drop(s persist.Segment, wanted bool, total int64) error {
 	ns.mu.Lock()
 	keep := ns.retained.between(s.First, s.Last)
 	ns.mu.Unlock()
+	defer ns.retention.cuts.Add(1) // a replay that began meanwhile found it there
 	return ns.hub.store.Drop(ns.name, s, keep)
 }
 

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -134,6 +135,32 @@ func TestNoFalseGap(t *testing.T) {
 	d.expect("next")
 }
 
+// What was acknowledged before a crash is no gap, though it was cut before a
+// checkpoint was due.
+func TestNoFalseGapWithoutACheckpoint(t *testing.T) {
+	l := liveWith(t, small(t), Options{Policy: denying{}, Retention: Retention{Count: 20}, Quota: 1, checkpoint: time.Hour})
+	pub := l.publisher()
+	d, _ := l.device(msg.SessionParams{})
+	d.subscribe("a")
+	for i := range 15 {
+		pub.store("a", fmt.Sprint(i))
+		d.expect(fmt.Sprint(i))
+	}
+	for range 60 {
+		pub.store("b", "x")
+	}
+	pub.settle()
+	d.settleShard()
+	l.Retain()
+	if first(t, l.store) <= 15 {
+		t.Fatal("nothing was cut")
+	}
+	l = l.crash()
+	l.publisher().store("a", "next")
+	d = l.back()
+	d.expect("next")
+}
+
 // Topics with a rule have bounds of their own.
 func TestRetentionRules(t *testing.T) {
 	store := small(t)
@@ -209,6 +236,42 @@ func TestPromiseNoSilentLossInAReplay(t *testing.T) {
 		t.Fatalf("%d are told as missed", missed)
 	}
 	c.expect("live")
+}
+
+// Promise 3: so does one that was interrupted, also when the broker was restarted
+// since.
+func TestPromiseNoSilentLossInAReplayOverARestart(t *testing.T) {
+	l := liveWith(t, small(t), Options{Policy: denying{}, Retention: Retention{Count: 20}, Quota: 1})
+	pub := l.publisher()
+	const count = 200
+	acked := make(chan struct{}, count)
+	for i := range count {
+		pub.publish("t", fmt.Sprint(i), 1, func(msg.Offset, error) { acked <- struct{}{} })
+	}
+	for range count {
+		await(t, acked)
+	}
+	d, _ := l.device(msg.SessionParams{})
+	d.replay(levels("t"), earliest)
+	d.expect("0", "1")
+	d.Close(msg.CloseLost)
+	l.Retain()
+	if o := first(t, l.store); o < count/2 {
+		t.Fatalf("the log begins at %d", o)
+	}
+	l = l.restart()
+	d = l.back()
+	for want := 2; want < count; {
+		got := d.next()
+		switch {
+		case got.Notice != nil && got.Notice.Kind == msg.NoticeGap && got.Notice.First == msg.Offset(want+1):
+			want = int(got.Notice.Last)
+		case got.Notice == nil && payload(got) == fmt.Sprint(want):
+			want++
+		default:
+			t.Fatalf("got %+v %+v, want %d", got.Message, got.Notice, want)
+		}
+	}
 }
 
 // Whoever watches hears before and when something is cut that was wanted.
@@ -321,6 +384,46 @@ func TestNoGapForWhatWasReadBeforeTheCut(t *testing.T) {
 		var more msg.Delivery
 		if missed+seen != n || d.Next(&more) {
 			t.Fatalf("%q: %d came, %d are told as missed, of %d; %+v", filter, seen, missed, n, more)
+		}
+	}
+}
+
+// cutsLate is a store that something happens in just before a segment is dropped.
+type cutsLate struct {
+	persist.Store
+	once   sync.Once
+	before func()
+}
+
+func (s *cutsLate) Drop(namespace string, seg persist.Segment, keep []msg.Offset) error {
+	s.once.Do(s.before)
+	return s.Store.Drop(namespace, seg, keep)
+}
+
+// A replay that begins while a segment is about to be dropped either has it or says
+// that it has not.
+func TestReplayThatBeginsDuringACut(t *testing.T) {
+	store := &cutsLate{Store: small(t)}
+	l := liveWith(t, store, Options{Policy: denying{}, Retention: Retention{Count: 40}})
+	c, pub := connect(t, l.Hub, msg.SessionParams{}), l.publisher()
+	const n = 55 // over the bounds by one segment
+	for i := range n {
+		pub.store("a", fmt.Sprint(i))
+	}
+	store.before = func() {
+		if r := c.replay(levels("a"), earliest); r.Err != nil || r.From != 1 {
+			t.Errorf("%+v", r)
+		}
+	}
+	l.Retain()
+	if first(t, store) == 1 {
+		t.Fatal("nothing was cut")
+	}
+	for sum := 0; sum < n; {
+		if got := c.next(); got.Notice != nil {
+			sum += int(got.Notice.Count)
+		} else if sum++; payload(got) != fmt.Sprint(sum-1) {
+			t.Fatalf("got %q, want %d or a gap", payload(got), sum-1)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package hub
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -307,7 +308,10 @@ func (s *Session) restoreFilter(f filterState) {
 func (s *Session) restorePast(f filterState) {
 	r := s.regs[f.sub.Filter]
 	if f.replay != 0 {
-		r.replay = &replay{reg: r, resolved: true, next: f.replay, to: f.replayTo, done: s.in.restored.done}
+		r.replay = &replay{
+			reg: r, resolved: true, next: f.replay, to: f.replayTo, done: s.in.restored.done,
+			cuts: math.MaxUint64, // what was cut since it began may not have been told
+		}
 		s.in.replays = append(s.in.replays, r.replay)
 	}
 	if f.side == 0 {

@@ -77,15 +77,22 @@ func (c *hold) SetWill(w *msg.Will, done func(error)) {
 // ns.wills submits the record of it under ns.mu: the store then ends with what
 // the memory ends with.
 func (ns *namespace) storeWill(w *will, c *hold, done func(error)) {
+	refuse := func(err error) {
+		if c.submitted.Load() > 0 { // in its turn
+			c.afterAll(func() { done(err) })
+			return
+		}
+		done(err)
+	}
 	value, err := encodeWill(w)
 	if err != nil {
-		done(err)
+		refuse(err)
 		return
 	}
 	ns.mu.Lock()
 	if err := ns.ousted(c); err != nil { // the key is that of another connection's will now
 		ns.mu.Unlock()
-		done(err)
+		refuse(err)
 		return
 	}
 	ns.wills[w.key] = w

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -159,4 +160,21 @@ func TestDrainIsSpread(t *testing.T) {
 			t.Errorf("%v", took)
 		}
 	})
+}
+
+// A will that cannot be stored refuses its connection in its turn, behind the session.
+func TestWillThatCannotBeStored(t *testing.T) {
+	h := open(t, newMem(t), nil)
+	for i := range 20 {
+		refused := make(chan error, 2)
+		h.Attach(&client{wake: make(chan struct{}, 1)}, nil, msg.SessionParams{
+			Namespace: "default", ClientID: fmt.Sprint(i), Expiry: msg.Forever, Will: &msg.Will{Message: &msg.Message{Topic: "w", QoS: 3}},
+		}, func(_ msg.AttachResult, err error) { refused <- err })
+		if err := await(t, refused); err == nil {
+			t.Fatal("attached")
+		}
+	}
+	if n := h.Sessions(); n > 0 {
+		t.Errorf("%d sessions", n)
+	}
 }
