@@ -76,6 +76,10 @@ func (x *exact) parked() bool {
 // Release: see subproto.Session.
 func (c *hold) Release(packetID uint16, done func(error)) {
 	s := c.s
+	if s == nil {
+		done(msg.ErrSessionClosed)
+		return
+	}
 	s.mu.Lock()
 	err := c.err()
 	if err == nil {
@@ -99,6 +103,12 @@ func (c *hold) Release(packetID uint16, done func(error)) {
 // Assign: see subproto.Session.
 func (c *hold) Assign(ref uint64, packetID uint16, done func(error)) {
 	s := c.s
+	if s == nil {
+		if done != nil {
+			done(msg.ErrSessionClosed)
+		}
+		return
+	}
 	s.mu.Lock()
 	f, err := c.flight(ref)
 	if f.ref != 0 {
@@ -140,6 +150,10 @@ func (s *Session) assigned(ref uint64, err error) {
 // Received: see subproto.Session.
 func (c *hold) Received(ref uint64, done func(error)) {
 	s := c.s
+	if s == nil {
+		done(msg.ErrSessionClosed)
+		return
+	}
 	s.mu.Lock()
 	f, err := c.flight(ref)
 	if f.ref != 0 && f.received == 0 {

@@ -193,6 +193,9 @@ func (s *Session) endLag() {
 // Ack: see subproto.Session.
 func (c *hold) Ack(ref uint64) {
 	s := c.s
+	if s == nil {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c.state == holdLive {

@@ -156,6 +156,9 @@ func (c *hold) Congested() bool {
 
 // SetExpiry: see subproto.Session.
 func (c *hold) SetExpiry(d time.Duration) {
+	if c.s == nil {
+		return
+	}
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
 	c.params.Expiry = d

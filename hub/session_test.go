@@ -248,3 +248,41 @@ func TestSubscriptionToGaps(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// An engine whose Attach was refused may still have frames to handle.
+func TestCallsAfterARefusedAttach(t *testing.T) {
+	h := open(t, newMem(t), nil)
+	c := &client{t: t, wake: make(chan struct{}, 1)}
+	refused := make(chan error, 1)
+	s := h.Attach(c, nil, msg.SessionParams{Namespace: "unknown"}, func(_ msg.AttachResult, err error) { refused <- err })
+	if err := await(t, refused); !errors.Is(err, msg.ErrNoNamespace) {
+		t.Fatal(err)
+	}
+	answers := 0
+	note := func(err error) {
+		if answers++; !errors.Is(err, msg.ErrSessionClosed) {
+			t.Errorf("answer %d: %v", answers, err)
+		}
+	}
+	s.Publish(&msg.Message{Topic: "a"}, func(_ msg.Offset, err error) { note(err) })
+	s.PublishOnce(1, &msg.Message{Topic: "a", QoS: 2}, func(_ msg.Offset, err error) { note(err) })
+	s.Release(1, note)
+	s.Assign(1, 1, note)
+	s.Assign(1, 1, nil)
+	s.Received(1, note)
+	s.Subscribe(make([]msg.Subscription, 1), func(r []msg.SubscribeResult) { note(r[0].Err) })
+	s.Unsubscribe(make([]msg.Filter, 1), func(r []error) { note(r[0]) })
+	s.History(msg.HistoryQuery{}, func(_ msg.HistoryResult, err error) { note(err) })
+	s.SetWill(nil, note)
+	s.Ack(1)
+	s.SetExpiry(1)
+	var d msg.Delivery
+	var n msg.Notice
+	if s.Next(&d) || s.NextNotice(&n) || s.Congested() || s.ID() != 0 {
+		t.Error("a session that is none")
+	}
+	s.Close(msg.CloseLost)
+	if answers != 9 {
+		t.Errorf("%d answers", answers)
+	}
+}
