@@ -23,10 +23,17 @@ type mqttClient struct {
 	life context.Context // ends with the connection
 	end  context.CancelFunc
 
-	mu   sync.Mutex
-	subs []mqttSubscription
-	err  error // set once
+	handling sync.Mutex // held while messages are handed on, one after the other
+
+	mu    sync.Mutex
+	subs  []mqttSubscription
+	early []Received // of a resumed session, before anybody has subscribed
+	err   error      // set once
 }
+
+// maxEarly bounds the messages that wait for their subscription; what comes
+// beyond it is lost, so subscribe soon.
+const maxEarly = 10_000
 
 type mqttSubscription struct {
 	filter msg.Filter
@@ -157,6 +164,8 @@ func reasonName(code byte) string {
 }
 
 func (c *mqttClient) received(p paho.PublishReceived) (bool, error) {
+	c.handling.Lock()
+	defer c.handling.Unlock()
 	r := mqttReceived(p.Packet)
 	c.mu.Lock()
 	var handle func(Received)
@@ -166,11 +175,36 @@ func (c *mqttClient) received(p paho.PublishReceived) (bool, error) {
 			break
 		}
 	}
+	if handle == nil && len(c.early) < maxEarly {
+		c.early = append(c.early, r)
+	}
 	c.mu.Unlock()
 	if handle != nil {
 		handle(r)
 	}
 	return true, nil
+}
+
+// listen hands what matches f on to handle from now on, what has come before
+// included: a resumed session is sent messages as soon as it is connected.
+func (c *mqttClient) listen(f msg.Filter, handle func(Received)) {
+	c.handling.Lock()
+	defer c.handling.Unlock()
+	c.mu.Lock()
+	c.subs = append(c.subs, mqttSubscription{f, handle})
+	early := c.early
+	c.early = nil
+	for _, r := range early {
+		if !f.Matches(r.Topic) {
+			c.early = append(c.early, r)
+		}
+	}
+	c.mu.Unlock()
+	for _, r := range early {
+		if f.Matches(r.Topic) {
+			handle(r)
+		}
+	}
 }
 
 func (c *mqttClient) Publish(ctx context.Context, p Publication) (msg.Offset, error) {
@@ -215,9 +249,7 @@ func (c *mqttClient) Subscribe(ctx context.Context, filter string, qos byte, han
 	if err != nil {
 		return err
 	}
-	c.mu.Lock()
-	c.subs = append(c.subs, mqttSubscription{f, handle}) // before SUBACK: the first messages follow it at once
-	c.mu.Unlock()
+	c.listen(f, handle) // before SUBACK: the first messages follow it at once
 	alive, cancel := c.whileConnected(ctx)
 	defer cancel()
 	suback, err := c.paho.Subscribe(alive, mqttSubscribe(&c.opts, filter, qos))

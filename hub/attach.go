@@ -39,7 +39,7 @@ func (h *Hub) Attach(p subproto.Peer, id *auth.Identity, params msg.SessionParam
 	switch {
 	case params.Will != nil:
 		c.s.ns.storeWill(newWill(c), c, finish)
-	case c.submitted.Load() > 0, params.ClientID != "":
+	case c.submitted.Load() > 0, result.Present, c.succeeds:
 		// Behind what admit has submitted, and what the connection before has: a
 		// packet id that it noted as received, say, is not on disk yet; nor that
 		// its session has ended.
@@ -107,6 +107,7 @@ func (h *Hub) admit(c *hold) (msg.AttachResult, error) {
 		}
 		ns.replace(old, c)
 	}
+	c.succeeds = ns.ending[c.params.ClientID] > 0
 	due := ns.succeedWill(c, result.Present)
 	ns.mu.Unlock()
 	switch {

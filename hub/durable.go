@@ -89,6 +89,8 @@ func (ns *namespace) replace(old *Session, c *hold) {
 		if durable {
 			ns.touched.add(old.name)
 			ends := op{ns: ns, control: &persist.Control{Namespace: ns.name, Kind: controlSession, Key: old.name}}
+			ns.ending[old.name]++
+			ends.done = func(msg.Offset, error) { ns.ended(old.name) }
 			if c != nil {
 				c.record(ends)
 			} else {
@@ -118,10 +120,25 @@ func (c *hold) recordBack() {
 	})
 }
 
+// ended notes that the end of a session is on disk, or never will be.
+func (ns *namespace) ended(name string) {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	if ns.ending[name]--; ns.ending[name] <= 0 {
+		delete(ns.ending, name)
+	}
+}
+
 // record submits a control record that Attach waits for.
 func (c *hold) record(o op) {
 	o.c = c
-	o.done = func(_ msg.Offset, err error) { c.unrecorded = cmp.Or(c.unrecorded, err) }
+	before := o.done
+	o.done = func(at msg.Offset, err error) {
+		c.unrecorded = cmp.Or(c.unrecorded, err)
+		if before != nil {
+			before(at, err)
+		}
+	}
 	c.submitted.Add(1)
 	c.s.hub.com.submit(o)
 }

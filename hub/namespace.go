@@ -24,6 +24,7 @@ type namespace struct {
 	tail      tail
 	retained  retained
 	clients   map[string]*Session // by ClientID
+	ending    map[string]int      // sessions of a name whose end is on its way to disk
 	wills     map[string]*will    // by session key
 	at        msg.Offset          // position of the last checkpoint written
 	atControl uint64              // and its last control record
@@ -56,7 +57,7 @@ type entry struct {
 
 func newNamespace(h *Hub, name string) *namespace {
 	ns := &namespace{
-		hub: h, name: name, clients: map[string]*Session{}, loading: map[string]*sessionState{}, loadingGroups: map[string]*groupState{},
+		hub: h, name: name, clients: map[string]*Session{}, ending: map[string]int{}, loading: map[string]*sessionState{}, loadingGroups: map[string]*groupState{},
 		wills: map[string]*will{}, dirty: map[string][]byte{},
 	}
 	ns.tail.limit = h.lim.TailBytes

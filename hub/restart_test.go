@@ -532,3 +532,41 @@ func TestPromiseStateBeforePacketOverATakeover(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// A connection without anything to be put on disk does not wait for the disk; one
+// that succeeds a durable session waits for its end.
+func TestAttachWaitsOnlyForItsOwn(t *testing.T) {
+	g := newGated(newMem(t))
+	g.controls = true
+	h := open(t, g, nil)
+	t.Cleanup(g.release) // runs before the hub is stopped
+	g.pass.Store(true)
+	d := connect(t, h, msg.SessionParams{ClientID: "d", Expiry: time.Hour})
+	g.pass.Store(false)
+	d.publish("a", "x", 1, nil)
+	await(t, g.arrived) // the disk stands still
+	attach := func(name string) <-chan error {
+		attached := make(chan error, 1)
+		h.Attach(&client{t: t, wake: make(chan struct{}, 1)}, nil, msg.SessionParams{Namespace: "default", ClientID: name, CleanStart: true},
+			func(_ msg.AttachResult, err error) { attached <- err })
+		return attached
+	}
+	if err := await(t, attach("fresh")); err != nil {
+		t.Fatal(err)
+	}
+	first := attach("d")
+	second := attach("d") // the session that it ends was never durable, but for its name
+	select {
+	case <-first:
+		t.Fatal("attached before the end of the durable session was on disk")
+	case <-second:
+		t.Fatal("attached before the end of the durable session was on disk")
+	default:
+	}
+	g.release()
+	for _, attached := range []<-chan error{first, second} {
+		if err := await(t, attached); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

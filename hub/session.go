@@ -73,6 +73,7 @@ type hold struct {
 	params msg.SessionParams
 	who    *person
 
+	succeeds   bool  // the end of a session of its name is still on its way to disk; set by admit
 	unrecorded error // why the session could not be stored; the committer's until Attach is done
 
 	// publishing
