@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"parley/torture/history"
@@ -45,9 +46,10 @@ type peer struct {
 type connection struct {
 	l       link
 	number  int
-	life    int64 // of the broker
-	dead    bool  // what it still says is not listened to
-	leaving bool  // goodbye was said
+	life    int64        // of the broker
+	dead    bool         // what it still says is not listened to
+	leaving bool         // goodbye was said
+	heard   atomic.Int64 // when it last said something, Unix nanoseconds
 	done    chan struct{}
 }
 
@@ -266,19 +268,27 @@ func (p *peer) request(ctx context.Context, c *connection, e history.Event) erro
 	if err != nil {
 		return err
 	}
-	select {
-	case <-q.done:
-		return nil
-	case <-c.done:
-		return errNotConnected
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(answerTime):
-		p.mu.Lock()
-		p.record(c, history.Event{Kind: history.Complaint, Note: fmt.Sprintf("no answer to %s %s in %v", e.Kind, e.Filter, answerTime)})
-		p.mu.Unlock()
-		return fmt.Errorf("no answer to %s", e.Kind)
+	for wait := answerTime; wait > 0; {
+		select {
+		case <-q.done:
+			return nil
+		case <-c.done:
+			return errNotConnected
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(wait):
+			// One that reads slowly has the answer behind much else.
+			wait = answerTime - time.Since(time.Unix(0, c.heard.Load()))
+		}
 	}
+	return p.unanswered(c, e)
+}
+
+func (p *peer) unanswered(c *connection, e history.Event) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.record(c, history.Event{Kind: history.Complaint, Note: fmt.Sprintf("no answer to %s %s in %v", e.Kind, e.Filter, answerTime)})
+	return fmt.Errorf("no answer to %s", e.Kind)
 }
 
 // unsubscribe gives filter i of want up for now.

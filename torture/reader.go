@@ -19,6 +19,7 @@ func (p *peer) read(c *connection) {
 	defer p.signal()
 	for {
 		ins, err := c.l.read(context.Background())
+		c.heard.Store(time.Now().UnixNano())
 		p.mu.Lock()
 		for i := range ins {
 			if c.dead || err != nil {
